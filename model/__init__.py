@@ -1,0 +1,1 @@
+"""A compact BLOOM in PyTorch: model, training, evaluation, export."""

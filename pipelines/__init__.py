@@ -1,0 +1,1 @@
+"""Moves documents: stages as Beam jobs over task descriptors, manifests, resume."""

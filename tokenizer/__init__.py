@@ -1,0 +1,1 @@
+"""The BLOOM tokenizer: byte-level BPE, its training, and binary token shards."""
