@@ -1,0 +1,56 @@
+# make demo   the whole path on the embedded sample, into out/demo
+# make test   the whole test suite
+# make check  format, lint, types, tests: what .ci/run runs
+# make bench  the benchmarks, on generated text
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := out/demo
+
+.PHONY: demo test check wheel-test format bench clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/roots run sample.toml --output $(DEMO)
+	$(BIN)/roots verify $(DEMO)
+	$(BIN)/roots model train --shards $(DEMO)/shards --tokenizer $(DEMO)/tokenizer --output $(DEMO)/model \
+		--size micro --steps 300 --batch 8 --sequence 128 --eval-share 0.05
+	$(BIN)/roots model generate --model $(DEMO)/model --tokenizer $(DEMO)/tokenizer --prompt "The river" --tokens 40
+	@echo
+	@echo "Look at:"
+	@echo "  $(DEMO)/cards/README.md        the corpus card, and a data card for each source"
+	@echo "  $(DEMO)/corpus                 the corpus, Parquet by language and source"
+	@echo "  $(DEMO)/tokenizer/report.md    bytes per token by language"
+	@echo "  $(DEMO)/model                  the log with the loss, the checkpoints"
+	@echo "  $(BIN)/roots inspect $(DEMO)   what was removed, and why"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+wheel-test: $(VENV)/.installed
+	rm -rf build dist out/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv out/wheel
+	out/wheel/bin/python -m pip install --quiet dist/*.whl pytest
+	cd out/wheel && bin/python -m pytest -q --import-mode=importlib -p no:cacheprovider ../../tests/test_layout.py
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.corpus_path
+	$(BIN)/python -m benchmarks.minhash
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info

@@ -1,0 +1,98 @@
+"""Language and quality: every document is measured, then kept or removed by the limits of its language.
+
+The measures stay with the document, so that a limit can be chosen again without measuring again.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines import recipe, sources, stage
+from roots import langid, languages, quality, schema
+
+PASSED = "passed on provenance"  # the model does not know the source's language
+
+
+def plan(context: stage.Context) -> list[stage.Task]:
+    return stage.one_to_one(context, "clean")
+
+
+def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
+    measure = Measure(task.source, task.language, context.recipe)
+    batches = (batch for part in task.slices for batch in context.read(part))
+    return stage.move(batches, measure, schema.ANNOTATED, folder, task, context.recipe.run.removed_sample)
+
+
+class Measure:
+    """The function of the stage: measures a batch of one source and gives its verdict."""
+
+    def __init__(self, source: str, language: str, plan_of: recipe.Recipe):
+        self._language = language
+        self._settings = plan_of.language
+        self._model = model(plan_of.language)
+        kinds = plan_of.quality.kinds
+        self._limits = plan_of.quality.limits if not kinds or sources.kind(source) in kinds else {}
+        self._parameters = quality.parameters(plan_of.quality.flagged_words)
+
+    def __call__(self, batch: pa.RecordBatch) -> stage.Outcome:
+        label, score, found = self._identify(batch)
+        measures = quality.measure(batch, self._parameters)
+        columns = {
+            **{name: batch.column(name) for name in batch.schema.names},
+            **{name: measures.column(name) for name in measures.schema.names},
+            "lang_label": label,
+            "lang_score": score,
+            "perplexity": pa.nulls(batch.num_rows, pa.float32()),
+        }
+        docs = pa.RecordBatch.from_arrays(
+            [columns[field.name].cast(field.type) for field in schema.ANNOTATED], schema=schema.ANNOTATED
+        )
+        wrong = self._wrong_language(label, score)
+        reason = pc.coalesce(quality.verdict(docs, self._limits), wrong)
+        return stage.Outcome(docs, reason, label, found)
+
+    def _identify(self, batch: pa.RecordBatch) -> tuple[pa.StringArray, pa.FloatArray, dict[str, int]]:
+        if self._model is None:
+            none = pa.nulls(batch.num_rows, pa.string())
+            return none, pa.nulls(batch.num_rows, pa.float32()), {"no language model": batch.num_rows}
+        label, score = langid.identify(batch.column("text"), self._model)
+        if languages.short(self._language) not in langid.covered(self._model):
+            # its score is of another language: no limit of ours was meant for it
+            return label, pa.nulls(batch.num_rows, pa.float32()), {PASSED: batch.num_rows}
+        return label, pa.array(score, pa.float32()), {}
+
+    def _wrong_language(self, label: pa.StringArray, score: pa.FloatArray) -> pa.StringArray:
+        """`wrong_language` where the model is sure of another one than the source's."""
+        other = pc.not_equal(label, languages.short(self._language))
+        sure = pc.greater_equal(score, pa.scalar(self._settings.wrong_score_min, pa.float32()))
+        wrong = np.asarray(pc.fill_null(pc.and_(other, sure), False))
+        return pa.array(np.where(wrong, "wrong_language", None), pa.string())
+
+
+def model(settings_of: recipe.Language) -> langid.Model | None:
+    """The model that a recipe names, its digest checked; None where it names none. One load in a process."""
+    return _load(settings_of.model, settings_of.sha256) if settings_of.model else None
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: str, sha256: str) -> langid.Model:
+    return langid.load(recipe.local_path(path), sha256)
+
+
+def settings(plan_of: recipe.Recipe) -> object:
+    """The model counts by its digest, wherever it lies."""
+    return [
+        plan_of.language.sha256,
+        plan_of.language.wrong_score_min,
+        recipe.settings(plan_of.quality),
+    ]
+
+
+STAGE = stage.Stage(
+    name="annotate", group="annotate", plan=plan, work=work, settings=settings, conserves="clean"
+)

@@ -1,0 +1,355 @@
+"""The command `roots`. It only parses: each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model import cli as model_cli
+
+if TYPE_CHECKING:
+    from pipelines import stage
+
+app = typer.Typer(
+    name="roots",
+    help="The ROOTS corpus pipeline, the BLOOM tokenizer and trainer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+sources_app = typer.Typer(help="The catalogue of the 498 ROOTS sources.", no_args_is_help=True)
+langid_app = typer.Typer(help="Language identification on plain files.", no_args_is_help=True)
+tokenizer_app = typer.Typer(help="The byte-level BPE tokenizer on plain files.", no_args_is_help=True)
+shards_app = typer.Typer(help="Binary token shards (.bin/.idx).", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
+app.add_typer(langid_app, name="langid")
+app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(shards_app, name="shards")
+app.add_typer(model_cli.app, name="model", help="Train, evaluate and export a BLOOM model (extra: model).")
+
+RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
+OutputOption = Annotated[Path, typer.Option("--output", help="Folder of the run.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run.")]
+FilesArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILES", help="Documents: jsonl, parquet, csv, tsv, txt (.gz, .zst).")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe.")
+]
+UntilOption = Annotated[
+    str,
+    typer.Option(help="Last stage: ingest, clean, annotate, dedup, redact, cards, tokenizer or shards."),
+]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Worker processes; 1 works in this process.")]
+BatchOption = Annotated[int, typer.Option(min=1, help="Documents in a batch; changes no result.")]
+IdOption = Annotated[str, typer.Option("--id", help="Field of the id; records without it are numbered.")]
+TextOption = Annotated[str, typer.Option("--text", help="Field of the text.")]
+
+
+def main() -> None:
+    """Entry point: exit 0 done, 1 a stage failed, 2 the user's fault."""
+    # the driver and its workers each use one core; a tokenizer's own threads would fight over them
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    app()
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Errors as one line: 2 for what the user can put right in the call or recipe, 1 for a failed stage."""
+    from pipelines import manifest, run, stage
+
+    try:
+        yield
+    except (stage.StageFailed, run.Busy, manifest.DamagedFile) as error:
+        typer.echo(f"roots: {error}", err=True)
+        sys.stderr.flush()
+        os._exit(1)  # Beam's threads may be waiting for a worker that is gone
+    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        typer.echo(f"roots: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _context(recipe_path: Path, output: Path, overrides: list[str] | None, batch_docs: int) -> stage.Context:
+    from pipelines import recipe, stage
+
+    return stage.Context(output, recipe.load(recipe_path, overrides or ()), batch_docs)
+
+
+def _check_until(until: str) -> None:
+    from pipelines import path
+
+    if until not in path.GROUPS:
+        raise ValueError(f"--until {until}: no such stage; the stages are {', '.join(path.GROUPS)}")
+
+
+@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_command(
+    context: typer.Context,
+    recipe_path: RecipeArgument,
+    output: OutputOption,
+    until: UntilOption = "shards",
+    workers: WorkersOption = 1,
+    overrides: SetOption = None,
+    batch_docs: BatchOption = 1024,
+) -> None:
+    """Run a recipe; the same command again resumes. Unknown options go to Beam (--runner and its own)."""
+    with _faults():
+        from pipelines import progress, run, runner
+
+        _check_until(until)
+        engine = runner.Engine(workers=workers, beam_options=tuple(context.args))
+        with progress.shown() as watch:
+            run.run(_context(recipe_path, output, overrides, batch_docs), until, engine, watch)
+
+
+@app.command()
+def plan(
+    recipe_path: RecipeArgument,
+    output: OutputOption,
+    until: UntilOption = "shards",
+    workers: WorkersOption = 1,
+    overrides: SetOption = None,
+) -> None:
+    """Show the stages: tasks, bytes, estimated time, memory and disk, what is done and why not."""
+    with _faults():
+        from pipelines import estimate
+
+        _check_until(until)
+        for line in estimate.table(_context(recipe_path, output, overrides, 1024), until, workers):
+            typer.echo(line)
+
+
+@app.command()
+def verify(output: RunArgument) -> None:
+    """Check every file of a run against its digest, and every stage's account; exit 1 if anything is wrong."""
+    with _faults():
+        from pipelines import verify as verification
+
+        count = 0
+        for problem in verification.problems(output):
+            typer.echo(problem)
+            count += 1
+        if count:
+            typer.echo(f"roots: {count} problems in {output}", err=True)
+            raise typer.Exit(1)
+        typer.echo(f"{output}: every file is what its manifest says, and every document is accounted for")
+
+
+@app.command()
+def inspect(
+    output: RunArgument,
+    stage_name: Annotated[str, typer.Option("--stage", help="Only this stage.")] = "",
+    reason: Annotated[str, typer.Option(help="Only this reason.")] = "",
+    source: Annotated[str, typer.Option(help="Only this source.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Documents shown for each stage, source and reason.")] = 3,
+) -> None:
+    """Show what was removed and rejected: counts by stage and reason, and a sample of each."""
+    with _faults():
+        from pipelines import inspection
+
+        for line in inspection.report(output, stage_name, reason, source, limit):
+            typer.echo(line)
+
+
+@app.command()
+def cards(
+    output: RunArgument,
+    into: Annotated[Path, typer.Option(help="Folder that the cards are written into.")],
+    every: Annotated[bool, typer.Option("--all", help="Also cards for the catalogue's sources without a run.")] = False,
+) -> None:
+    """Write the data cards of a run again, from its manifests."""
+    with _faults():
+        from pipelines import cards as cards_stage
+        from pipelines import runner
+        from roots import card, catalogue
+
+        runs = cards_stage.source_runs(runner.load_context(output, 1024))
+        sources = cards_stage.known(runs)
+        if every:
+            sources += [source for source in catalogue.load() if source.name not in runs]
+        card.write_all(into, runs, sources)
+        typer.echo(f"{len(sources)} cards in {into}")
+
+
+@app.command("dedup")
+def dedup_command(
+    files: FilesArgument,
+    output: OutputOption,
+    id_field: IdOption = "id",
+    text_field: TextOption = "text",
+    overrides: SetOption = None,
+    workers: WorkersOption = 1,
+) -> None:
+    """Find duplicates in plain files: writes duplicates.parquet (id, kept_id, witness_id, kind, similarity)."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.dedup(files, output, id_field, text_field, overrides or [], workers))
+
+
+@app.command("pii")
+def pii_command(
+    files: FilesArgument,
+    output: OutputOption,
+    id_field: IdOption = "id",
+    text_field: TextOption = "text",
+    overrides: SetOption = None,
+) -> None:
+    """Redact personal data in plain files: writes the documents and spans.parquet (id, start, end, type, digest)."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.pii(files, output, id_field, text_field, overrides or []))
+
+
+@sources_app.command("list")
+def sources_list(
+    language: Annotated[list[str] | None, typer.Option(help="ROOTS or short code, e.g. sw, indic-hi.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="catalogue, pseudo_crawl, oscar or github_code.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="Licence as stated; `unknown` where none is.")] = None,
+) -> None:
+    """List sources: name, language, kind, bytes before cleaning, licence as stated."""
+    with _faults():
+        from pipelines import listing
+
+        for line in listing.sources(language or [], kind or [], licence or []):
+            typer.echo(line)
+
+
+@sources_app.command("show")
+def sources_show(name: Annotated[str, typer.Argument(help="Name of a source.")]) -> None:
+    """Show what is known of a source, and who says so."""
+    with _faults():
+        from pipelines import listing
+
+        for line in listing.source(name):
+            typer.echo(line)
+
+
+@sources_app.command("steps")
+def sources_steps() -> None:
+    """List the cleaning steps that sources name, how many name each, and which are implemented."""
+    with _faults():
+        from pipelines import listing
+
+        for line in listing.steps():
+            typer.echo(line)
+
+
+@langid_app.command("train")
+def langid_train(
+    files: Annotated[list[Path], typer.Argument(help="Labelled lines: language<TAB>text (.gz).")],
+    output: Annotated[Path, typer.Option(help="Model file to write: .bin, or .ftz for a quantized one.")],
+    dim: Annotated[int, typer.Option(min=1, help="Width of the vectors.")] = 16,
+    epoch: Annotated[int, typer.Option(min=1, help="Passes over the lines.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
+) -> None:
+    """Train a fastText model on labelled lines."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.langid_train(files, output, dim, epoch, seed))
+
+
+@langid_app.command("predict")
+def langid_predict(
+    files: FilesArgument,
+    output: Annotated[Path, typer.Option(help="File to write: .parquet or .tsv (id, language, score).")],
+    model: Annotated[str, typer.Option(help="Model file; the shipped one by default.")] = "",
+    sha256: Annotated[str, typer.Option(help="Digest of the model file, for one of your own.")] = "",
+    id_field: IdOption = "id",
+    text_field: TextOption = "text",
+) -> None:
+    """Write the language of each document of plain files."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.langid_predict(files, output, model, sha256, id_field, text_field))
+
+
+@langid_app.command("evaluate")
+def langid_evaluate(
+    files: Annotated[list[Path], typer.Argument(help="Labelled lines: language<TAB>text (.gz).")],
+    model: Annotated[str, typer.Option(help="Model file; the shipped one by default.")] = "",
+    sha256: Annotated[str, typer.Option(help="Digest of the model file, for one of your own.")] = "",
+) -> None:
+    """Score a model on labelled lines: precision, recall and F1 of each language."""
+    with _faults():
+        from pipelines import tools
+
+        for line in tools.langid_evaluate(files, model, sha256):
+            typer.echo(line)
+
+
+@tokenizer_app.command("train")
+def tokenizer_train(
+    files: FilesArgument,
+    output: Annotated[Path, typer.Option(help="Folder to write tokenizer.json and its companions into.")],
+    vocab_size: Annotated[int, typer.Option(min=260, help="Entries, specials included.")],
+    text_field: TextOption = "text",
+) -> None:
+    """Train a tokenizer on plain files."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.tokenizer_train(files, output, vocab_size, text_field))
+
+
+@tokenizer_app.command("encode")
+def tokenizer_encode(
+    files: FilesArgument,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer, or its tokenizer.json.")],
+    output: Annotated[Path, typer.Option(help="Prefix of the .bin/.idx pair to write.")],
+    text_field: TextOption = "text",
+) -> None:
+    """Encode plain files into one shard."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.tokenizer_encode(files, tokenizer, output, text_field))
+
+
+@tokenizer_app.command("report")
+def tokenizer_report(
+    files: FilesArgument,
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer, or its tokenizer.json.")],
+    text_field: TextOption = "text",
+) -> None:
+    """Bytes per token, tokens per word and the vocabulary's use on plain files, each a row."""
+    with _faults():
+        from pipelines import tools
+
+        typer.echo(tools.tokenizer_report(files, tokenizer, text_field))
+
+
+@shards_app.command("show")
+def shards_show(
+    prefix: Annotated[Path, typer.Argument(help="Prefix of a .bin/.idx pair.")],
+    document: Annotated[int, typer.Option(min=-1, help="Show the ids of this document; -1 none.")] = -1,
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder of the tokenizer, to show the text too.")] = None,
+) -> None:
+    """Show what a shard holds."""
+    with _faults():
+        from pipelines import tools
+
+        for line in tools.shard_show(prefix, document, tokenizer):
+            typer.echo(line)
+
+
+@shards_app.command("verify")
+def shards_verify(
+    prefixes: Annotated[list[Path], typer.Argument(help="Prefixes of .bin/.idx pairs.")],
+    vocab_size: Annotated[int, typer.Option(min=1, help="Every id must be below this.")],
+) -> None:
+    """Read every id of shards and check it, and the index against the file."""
+    with _faults():
+        from pipelines import tools
+
+        for line in tools.shards_verify(prefixes, vocab_size):
+            typer.echo(line)

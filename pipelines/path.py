@@ -1,0 +1,52 @@
+"""The path of a document: the stages in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, stage, tokens
+
+GROUPS = ("ingest", "clean", "annotate", "dedup", "redact", "cards", "tokenizer", "shards")
+RECIPE = "recipe.toml"  # the resolved recipe of a run
+RUN = "run.json"  # its digest, and the versions that ran it
+LOG = "log.jsonl"  # when each stage ran and for how long
+LOCK = ".lock"
+ROUNDS_MAX = 16  # dedup steps of one source; the catalogue's longest recipe has three
+
+
+def stages(context: stage.Context, until: str = GROUPS[-1]) -> Iterator[stage.Stage]:
+    """The stages up to a group. Cleaning has as many rounds as its sources need, known once they are ingested."""
+    last = GROUPS.index(until)
+    for name in GROUPS[: last + 1]:
+        yield from group(name, context)
+
+
+def group(name: str, context: stage.Context) -> list[stage.Stage]:
+    """The stages of a group; the groups before it must be done."""
+    if name == "clean":
+        sources = sorted({part.source for part in context.manifests("documents")})
+        return clean.stages(clean.rounds(context.recipe, sources))
+    return _FIXED[name]
+
+
+_FIXED = {
+    "ingest": [ingest.STAGE],
+    "annotate": [annotate.STAGE],
+    "dedup": dedup.STAGES,
+    "redact": [redact.STAGE],
+    "cards": [cards.STAGE],
+    "tokenizer": [tokens.STAGE],
+    "shards": [shards.STAGE],
+}
+
+
+def find(name: str) -> stage.Stage:
+    """A stage by its name, for a worker."""
+    every = [s for group in _FIXED.values() for s in group] + clean.stages(ROUNDS_MAX)
+    return next(s for s in every if s.name == name)
+
+
+def group_of(name: str) -> str:
+    """The group of a stage by its name; "" for a folder that is no stage's."""
+    every = [s for group in _FIXED.values() for s in group] + clean.stages(ROUNDS_MAX)
+    return next((s.group for s in every if s.name == name), "")

@@ -1,0 +1,376 @@
+"""Recipes: strict TOML into frozen dataclasses. Everything that changes the result of a run stands here.
+
+A recipe may start from another (`base = "base.toml"`, beside it): its tables are laid over the base's, key by key.
+An unknown key, a wrong type or an impossible number is an error that names the file, the line, the key and the
+nearest valid name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from roots import quality
+
+PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
+
+
+class RecipeError(ValueError):
+    """The recipe is not valid; the message says where and what would be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How the work is cut. Sizes here decide the shards, so they are part of the recipe."""
+
+    task_bytes: int  # text that one task reads, about
+    removed_sample: int  # removed documents kept for inspection, per task and reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How one source is read, where it differs from the default of its format."""
+
+    language: str = ""  # ROOTS code; needed where the name does not state it
+    path: str = ""  # a folder or file outside `sources.folder`; python:stdlib is the interpreter's library
+    format: str = ""  # jsonl, parquet, csv, tsv, lines (a document a line), text (a document a file), pydoc
+    glob: str = ""  # which files, e.g. *.py
+    text: str = "text"  # column of the text
+    id: str = ""  # column of the id; "" numbers the records
+    metadata: tuple[str, ...] = ()  # columns that become `meta`; () takes `meta`, or else all other columns
+    dataset: str = ""  # name of a data set on the Hugging Face hub, or a local folder of one
+    config: str = ""
+    split: str = "train"
+    revision: str = ""  # commit of the hub's data set; "" asks the hub and records the answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Which documents come in: every sub-folder of a folder, or names of the catalogue."""
+
+    folder: str = ""  # every sub-folder is a source, named like it
+    names: tuple[str, ...] = ()  # only these; without a folder: names of the catalogue
+    languages: tuple[str, ...] = ()  # only these, ROOTS codes
+    kinds: tuple[str, ...] = ()  # only these kinds of the catalogue
+    extra: tuple[str, ...] = ()  # names in `options` that have a path or a data set of their own
+    options: dict[str, SourceOptions] = field(default_factory=dict)  # by source name, or a pattern with *
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """How much damage is borne before the stage fails."""
+
+    record_bytes_max: int  # a larger record is rejected
+    rejected_share_max: float  # of the records of a source
+    damaged_files_max: int  # files of a source that end early or cannot be read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clean:
+    """The ordered cleaning steps of each source."""
+
+    catalogue: bool = True  # a source of the catalogue has the steps that stand there
+    steps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by source name or pattern; first match counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """The model that identifies languages. Without one, every document passes on its source's word."""
+
+    model: str = ""
+    sha256: str = ""
+    wrong_score_min: float = 0.5  # a label other than the source's removes a document at this score or above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Which documents are measured against which limits."""
+
+    kinds: tuple[str, ...] = ()  # sources of these kinds only; () = all
+    flagged_words: dict[str, str] = field(default_factory=dict)  # language -> a file, a word a line
+    limits: dict[str, quality.Limits] = field(default_factory=dict)  # language -> limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dedup:
+    """Duplicates over all sources. Of a set of copies the one first in the order of sources stays."""
+
+    exact: bool
+    near: bool
+    num_perm: int  # values of a MinHash signature
+    seed: int
+    ngram: int  # tokens of a shingle
+    threshold: float  # true Jaccard at which two documents are near duplicates
+    recall_min: float  # share of pairs at the threshold that the bands must find
+    bucket_max: int  # documents of a bucket that are compared all with all
+    priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay; the others follow by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redact:
+    preset: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    vocab_size: int
+    min_frequency: int
+    max_token_length: int  # bytes; 0 = no limit
+    sample_bytes_max: int  # text of the corpus that the tokenizer sees, spread evenly over languages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shards:
+    append_eod: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole run. Each stage depends on its own table and on nothing else."""
+
+    name: str
+    about: str = ""
+    run: Run
+    sources: Sources
+    ingest: Ingest
+    clean: Clean
+    language: Language
+    quality: Quality
+    dedup: Dedup
+    redact: Redact
+    tokenizer: Tokenizer
+    shards: Shards
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, with `table.key=value` overrides laid over it and checked like it.
+
+    path  a file, or the name of a shipped recipe (sample.toml, folder.toml, roots.toml)
+    """
+    file = find(path)
+    table = _read(file)
+    for override in overrides:
+        _override(table, override)
+    try:
+        recipe = _build(Recipe, table, (), file)
+    except RecipeError as error:
+        shipped = f" (overrides: {', '.join(overrides)})" if overrides else ""
+        raise RecipeError(f"{error}{shipped}") from None
+    _check(recipe, file)
+    return recipe
+
+
+def find(path: Path) -> Path:
+    """A recipe's file: as given, or shipped under that name."""
+    if path.is_file():
+        return path
+    shipped = Path(str(resources.files("pipelines.recipes")))
+    for name in (path.name, f"{path.name}.toml"):
+        if len(path.parts) == 1 and (shipped / name).is_file():
+            return shipped / name
+    names = sorted(file.name for file in shipped.glob("*.toml"))
+    raise RecipeError(f"{path}: no such recipe; give a file, or one of the shipped {', '.join(names)}")
+
+
+def local_path(text: str) -> Path:
+    """A path of a recipe on this machine: `package:` paths point into the installed package."""
+    if text.startswith(PACKAGE):
+        package, _, rest = text.removeprefix(PACKAGE).partition("/")
+        return Path(str(resources.files(package))) / rest
+    return Path(text)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as TOML that `load` reads back to an equal recipe, with no base."""
+    lines: list[str] = []
+    _dump(recipe, (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def settings(part: object) -> Any:
+    """A part of a recipe as JSON values, for a stage's key."""
+    return dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+
+
+def matching(patterns: Mapping[str, Any], name: str) -> Any | None:
+    """The value of a name itself, or else of the first pattern with * that fits it; None if there is none."""
+    if name in patterns:
+        return patterns[name]
+    for pattern, value in patterns.items():
+        if "*" in pattern and re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name):
+            return value
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: not valid TOML: {error}") from error
+    for name in ("folder",):
+        _anchor(table.get("sources", {}), name, file)
+    _anchor(table.get("language", {}), "model", file)
+    for options in table.get("sources", {}).get("options", {}).values():
+        _anchor(options, "path", file)
+    base = table.pop("base", None)
+    if base is None:
+        return table
+    beside = file.parent / base
+    return _overlay(_read(beside if beside.is_file() else find(Path(base))), table)
+
+
+def _anchor(table: Any, key: str, file: Path) -> None:
+    """Paths in a recipe are relative to the recipe's own folder."""
+    value = table.get(key) if isinstance(table, dict) else None
+    if isinstance(value, str) and value and ":" not in value:
+        table[key] = str((file.parent / value).resolve())
+
+
+def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {text}: expected TABLE.KEY=VALUE, e.g. --set sources.folder=DIR")
+    *path, key = name.strip().split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {text}: {part} is not a table of the recipe")
+    try:
+        table[key] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[key] = value  # plain words need no quotes on the command line
+
+
+def _build(kind: Any, value: Any, path: tuple[str, ...], file: Path) -> Any:
+    """`value` as `kind`, or a RecipeError that says where it stands."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _build(next(a for a in arguments if a is not type(None)), value, path, file)
+    if dataclasses.is_dataclass(kind):
+        return _build_table(typing.cast(type, kind), value, path, file)
+    if origin is dict:
+        _expect(dict, value, path, file)
+        return {key: _build(arguments[1], item, (*path, key), file) for key, item in value.items()}
+    if origin is tuple:
+        _expect(list, value, path, file)
+        return tuple(_build(arguments[0], item, path, file) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _expect(kind, value, path, file)
+    return value
+
+
+def _build_table(kind: type, value: Any, path: tuple[str, ...], file: Path) -> Any:
+    _expect(dict, value, path, file)
+    hints = typing.get_type_hints(kind)
+    for key in value:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1, 0.5)
+            instead = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(hints)}"
+            raise RecipeError(f"{_place((*path, key), file)}: unknown key; {instead}")
+    required = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if missing := sorted(required - value.keys()):
+        raise RecipeError(f"{_place(path, file)}: {', '.join(missing)} is missing; set it, or start from a base recipe")
+    return kind(**{key: _build(hints[key], item, (*path, key), file) for key, item in value.items()})
+
+
+def _expect(kind: type, value: Any, path: tuple[str, ...], file: Path) -> None:
+    if type(value) is not kind:
+        names = {dict: "a table", list: "a list", str: "a string", int: "a whole number", bool: "true or false"}
+        raise RecipeError(
+            f"{_place(path, file)}: expected {names.get(kind, 'a number')}, got {value!r} ({type(value).__name__})"
+        )
+
+
+def _place(path: tuple[str, ...], file: Path) -> str:
+    """`file line n: table.key`; without the line where the key stands in the base or on the command line."""
+    line = _line(path, file.read_text(encoding="utf-8").splitlines())
+    return f"{file}{f' line {line}' if line else ''}: {'.'.join(path) or 'the recipe'}"
+
+
+def _line(path: tuple[str, ...], lines: list[str]) -> int | None:
+    table: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = re.findall(r'"([^"]*)"|([\w*-]+)', header[1])
+            table = [quoted or bare for quoted, bare in table]  # type: ignore[misc]
+            if tuple(table) == path:
+                return number
+        elif key := re.match(r'\s*(?:"([^"]+)"|([\w-]+))\s*=', line):
+            if (*table, key[1] or key[2]) == path:
+                return number
+    return None
+
+
+def _check(recipe: Recipe, file: Path) -> None:
+    """Numbers that no run could use."""
+    rules = (
+        (("run", "task_bytes"), recipe.run.task_bytes >= 1, "at least 1"),
+        (("run", "removed_sample"), recipe.run.removed_sample >= 0, "at least 0"),
+        (("ingest", "record_bytes_max"), 1 <= recipe.ingest.record_bytes_max <= 2**30, "from 1 to 1,073,741,824"),
+        (("ingest", "rejected_share_max"), 0 <= recipe.ingest.rejected_share_max <= 1, "from 0 to 1"),
+        (("ingest", "damaged_files_max"), recipe.ingest.damaged_files_max >= 0, "at least 0"),
+        (("dedup", "threshold"), 0 < recipe.dedup.threshold <= 1, "above 0, at most 1"),
+        (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),
+        (("dedup", "num_perm"), 2 <= recipe.dedup.num_perm <= 1024, "from 2 to 1,024"),
+        (("tokenizer", "vocab_size"), recipe.tokenizer.vocab_size >= 260, "at least 260 (4 specials, 256 bytes)"),
+        (("language", "sha256"), not recipe.language.model or recipe.language.sha256, "set where a model is named"),
+    )
+    for path, holds, wanted in rules:
+        if not holds:
+            value = getattr(getattr(recipe, path[0]), path[1])
+            raise RecipeError(f"{_place(path, file)}: must be {wanted}, got {value!r}")
+    sources = recipe.sources
+    if not sources.folder and not sources.names and not sources.extra and not (sources.languages or sources.kinds):
+        raise RecipeError(
+            f"{_place(('sources',), file)}: names no documents; set sources.folder (--set sources.folder=DIR), "
+            "sources.names, sources.languages or sources.kinds"
+        )
+
+
+def _dump(table: Any, path: tuple[str, ...], lines: list[str]) -> None:
+    items = dict(table) if isinstance(table, dict) else {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+    plain = {k: v for k, v in items.items() if v is not None and not isinstance(v, dict) and not dataclasses.is_dataclass(v)}
+    if path and (plain or not items):
+        lines += ["", "[" + ".".join(_key(part) for part in path) + "]"]
+    lines += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in items.items():
+        if isinstance(value, dict) or dataclasses.is_dataclass(value):
+            _dump(value, (*path, key), lines)
+
+
+def _key(text: str) -> str:
+    return text if re.fullmatch(r"[\w-]+", text, re.ASCII) else _value(text)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        return f'"{escaped}"'
+    return repr(value)

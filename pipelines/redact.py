@@ -1,0 +1,85 @@
+"""Drop what dedup condemned, redact personal data -> corpus/<language>/<source>/part-*.parquet: the corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines import dedup, manifest, recipe, stage
+from roots import pii, schema
+
+
+def plan(context: stage.Context) -> list[stage.Task]:
+    """A task for each shard of documents: the verdicts are by shard."""
+    verdicts = {part.name: part for part in context.manifests("dedup")}
+    tasks = []
+    for part in context.manifests(dedup.EARLIER):
+        found = verdicts[part.name].files[f"{part.name}.parquet"]["sha256"]
+        tasks.append(
+            stage.Task(
+                name=f"{part.language}/{part.name}",
+                source=part.source,
+                language=part.language,
+                slices=tuple(context.shards(dedup.EARLIER, part)),
+                options={"duplicates": f"{part.name}.parquet", "digest": found},
+            )
+        )
+    return tasks
+
+
+def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
+    condemned = pq.read_table(context.folder("dedup") / task.options["duplicates"], page_checksum_verification=True)
+    redact = Redact(condemned, context.recipe.redact)
+    batches = (batch for part in task.slices for batch in context.read(part))
+    return stage.move(
+        batches, redact, schema.CORPUS, folder, task, context.recipe.run.removed_sample, measure=True
+    )
+
+
+class Redact:
+    """The function of the stage: condemned documents get their reason and witness, the others lose personal data."""
+
+    def __init__(self, condemned: pa.Table, settings_of: recipe.Redact):
+        self._condemned = condemned
+        self._rows = condemned["row"].to_numpy()
+        self._settings = settings_of
+        self._row = 0
+
+    def __call__(self, batch: pa.RecordBatch) -> stage.Outcome:
+        first, self._row = self._row, self._row + batch.num_rows
+        inside = slice(*np.searchsorted(self._rows, [first, self._row]))
+        reason, witness = self._verdicts(batch, first, inside)
+        found = pii.find(batch.column("text"), self._settings.tags, preset=self._settings.preset)
+        docs = batch.set_column(
+            batch.schema.get_field_index("text"), batch.schema.field("text"), pii.redact(batch.column("text"), found)
+        ).append_column(schema.CORPUS.field("pii_count"), pa.array(pii.counts(found, batch.num_rows), pa.int32()))
+        counted = {f"pii {tag}": count for tag, count in pii.tag_counts(found).items()}
+        return stage.Outcome(docs, reason, witness, counted)
+
+    def _verdicts(self, batch: pa.RecordBatch, first: int, inside: slice) -> tuple[pa.StringArray, pa.StringArray]:
+        why = np.full(batch.num_rows, None, object)
+        by = np.full(batch.num_rows, None, object)
+        ids = batch.column("id")
+        for verdict in self._condemned.slice(inside.start, inside.stop - inside.start).to_pylist():
+            row = verdict["row"] - first
+            if ids[row].as_py() != verdict["id"]:
+                raise ValueError(
+                    f"dedup condemned document {verdict['id']} at row {verdict['row']}, which is {ids[row].as_py()}; "
+                    "the shard and its verdicts are not of one run: remove the folder dedup and run again"
+                )
+            why[row], by[row] = f"{verdict['kind']}_duplicate", verdict["kept_id"]
+        return pa.array(why, pa.string()), pa.array(by, pa.string())
+
+
+STAGE = stage.Stage(
+    name="corpus",
+    group="redact",
+    plan=plan,
+    work=work,
+    settings=lambda plan_of: dataclasses.asdict(plan_of.redact),
+    conserves="annotate",
+)

@@ -1,0 +1,158 @@
+"""A whole run: the stages in order, each planned, run where something is missing, checked, declared done."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines import manifest, path, runner, stage
+
+
+class Busy(RuntimeError):
+    """Another run is writing to the same folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a stage is: its tasks with their keys, and the numbers of those that are not done."""
+
+    stage: stage.Stage
+    tasks: list[tuple[stage.Task, str]]
+    pending: list[int]
+
+    @property
+    def weight(self) -> int:
+        """Bytes of text in the tasks that are not done."""
+        return sum(self.tasks[index][0].weight for index in self.pending)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a watcher is told of a stage while it runs."""
+
+    stage: str
+    group: str
+    tasks: int
+    done: int
+    weight: int  # bytes of text to read in this run
+    weight_done: int = 0
+    seconds: float = 0.0
+    counts: manifest.Counts = field(default_factory=manifest.Counts)
+    finished: bool = False
+
+
+Watcher = Callable[[Progress], None]
+
+
+def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watcher) -> None:
+    """Bring every stage up to `until` to its end. What is done stays; the same call again resumes.
+
+    raises  Busy, stage.StageFailed; ValueError or FileNotFoundError where the recipe does not fit the data
+    """
+    context.output.mkdir(parents=True, exist_ok=True)
+    with locked(context.output):
+        runner.seal_run(context)
+        for each in path.stages(context, until):
+            _bring(each, context, engine, watch)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Hold the output folder for this process."""
+    with (output / path.LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"{output}: another run is writing here; wait for it, or choose another --output") from error
+        yield
+
+
+def standing(chosen: stage.Stage, context: stage.Context) -> Standing:
+    """Plan a stage, and look which of its tasks are done: manifest, key and every digest."""
+    tasks = [(task, stage.task_key(chosen, task, context)) for task in chosen.plan(context)]
+    pending = [
+        index for index, (task, key) in enumerate(tasks) if stage.finished(chosen, task, key, context) is None
+    ]
+    return Standing(stage=chosen, tasks=tasks, pending=pending)
+
+
+def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, watch: Watcher) -> None:
+    started = time.monotonic()
+    now = standing(chosen, context)
+    folder = context.folder(chosen.name)
+    stage.clear_stale(chosen, {task.name for task, _ in now.tasks}, context)
+    for index in now.pending:
+        (folder / (now.tasks[index][0].name + manifest.MANIFEST)).unlink(missing_ok=True)
+    if now.pending or not declared(now, context):
+        (folder / manifest.SUCCESS).unlink(missing_ok=True)
+        stage.write_plan(chosen, now.tasks, context)
+    progress = Progress(chosen.name, chosen.group, len(now.tasks), len(now.tasks) - len(now.pending), now.weight)
+    watch(progress)
+    if now.pending:
+        follow = _Follow(now, context, progress, watch, started)
+        runner.run(chosen, now.pending, context, engine, now.weight, follow)
+        follow()
+    if now.pending or not declared(now, context):
+        stage.succeed(chosen, now.tasks, context)
+    progress.counts = manifest.total(part.counts for part in context.manifests(chosen.name))
+    progress.done, progress.finished, progress.seconds = len(now.tasks), True, time.monotonic() - started
+    watch(progress)
+    if now.pending:
+        _note(context, progress, len(now.pending))
+
+
+def declared(now: Standing, context: stage.Context) -> bool:
+    """Whether the stage stands as done under these very keys, with the manifests that are there."""
+    folder = context.folder(now.stage.name)
+    try:
+        success = manifest.read_sealed(folder / manifest.SUCCESS)
+        plan = manifest.file_digest(folder / stage.PLAN)
+    except (FileNotFoundError, manifest.DamagedFile):
+        return False
+    names = [task.name for task, _ in now.tasks]
+    if success["key"] != manifest.digest([key for _, key in now.tasks]) or success["order"] != names:
+        return False
+    digests = [manifest.file_digest(folder / (name + manifest.MANIFEST)) for name in names]
+    return success["manifests"] == digests and success["plan"] == plan
+
+
+class _Follow:
+    """Tells the watcher which tasks have come to their manifest; called a few times a second."""
+
+    def __init__(self, now: Standing, context: stage.Context, progress: Progress, watch: Watcher, started: float):
+        folder = context.folder(now.stage.name)
+        self._waiting = {
+            folder / (now.tasks[i][0].name + manifest.MANIFEST): now.tasks[i][0].weight for i in now.pending
+        }
+        self._progress, self._watch, self._started = progress, watch, started
+
+    def __call__(self) -> None:
+        come = [file for file in self._waiting if file.exists()]
+        for file in come:
+            self._progress.done += 1
+            self._progress.weight_done += self._waiting.pop(file)
+        self._progress.seconds = time.monotonic() - self._started
+        self._watch(self._progress)
+
+
+def _note(context: stage.Context, progress: Progress, ran: int) -> None:
+    """Add a sealed line to the run's log: when and how long, which no other file of the run says."""
+    line = manifest.seal(
+        {
+            "stage": progress.stage,
+            "tasks_run": ran,
+            "text_bytes": progress.weight,
+            "seconds": round(progress.seconds, 3),
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+    )
+    log = context.output / path.LOG
+    with log.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())

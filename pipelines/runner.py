@@ -1,0 +1,234 @@
+"""One Beam job for each stage: its elements are numbers of tasks, the tasks stand in the stage's plan file.
+
+Locally the FnApiRunner is pinned (Beam's default asks the network which runner it is): in this process with one
+worker, in processes of their own with more. A worker that is killed would leave Beam 2.77 waiting for ever; the
+watchdog here ends the stage instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import fn_runner
+
+from pipelines import manifest, path, recipe, stage
+
+IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
+POLL_SECONDS = 0.2
+LOST_WORKER = re.compile(r"Worker subprocess exited with return code (-?\d+)")
+FAILURE = re.compile(r"TaskFailed: (.*?)(?: \[while running|\\n|\n|$)")
+
+
+class TaskFailed(RuntimeError):
+    """A task raised; the message names it and the error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Where tasks run. `beam_options` are passed on as they are; with a --runner among them, that runner is used."""
+
+    workers: int = 1
+    beam_options: tuple[str, ...] = ()
+
+    @property
+    def remote(self) -> bool:
+        return any(option.startswith("--runner") for option in self.beam_options)
+
+
+def load_context(output: Path, batch_docs: int) -> stage.Context:
+    """The context of a run as a worker sees it: everything from the output folder."""
+    return stage.Context(output, recipe.load(output / path.RECIPE), batch_docs)
+
+
+class RunTask(beam.DoFn):
+    """Does tasks of one stage by their number in the plan."""
+
+    def __init__(self, output: str, stage_name: str, batch_docs: int, driver: int):
+        self._output = output
+        self._stage_name = stage_name
+        self._batch_docs = batch_docs
+        self._driver = driver  # process id to live and die with; 0 where the driver is elsewhere
+
+    def setup(self) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        pa.set_cpu_count(1)  # there are as many workers as cores
+        if self._driver and self._driver != os.getpid():
+            _die_with(self._driver)
+        self._context = load_context(Path(self._output), self._batch_docs)
+        self._stage = path.find(self._stage_name)
+        self._plan = stage.read_plan(self._stage_name, self._context)
+
+    def process(self, index: int) -> Iterator[str]:
+        task, key = self._plan[index]
+        try:
+            done = stage.run_task(self._stage, task, key, self._context)
+        except Exception as error:
+            # the one place where every fault of a task is caught: to say which task it was
+            raise TaskFailed(f"task {task.name}: {type(error).__name__}: {error}") from error
+        counts = done.counts
+        beam.metrics.Metrics.counter(self._stage_name, "documents_in").inc(counts.documents_in)
+        beam.metrics.Metrics.counter(self._stage_name, "kept").inc(counts.kept)
+        yield task.name
+
+
+def _die_with(driver: int) -> None:
+    """End this worker when its driver is gone, so that no orphan goes on writing."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(POLL_SECONDS)
+            try:
+                os.kill(driver, 0)
+            except ProcessLookupError:
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _expand(span: tuple[int, int]) -> Iterator[int]:
+    yield from range(*span)
+
+
+def run(
+    chosen: stage.Stage,
+    pending: Sequence[int],
+    context: stage.Context,
+    engine: Engine,
+    weight: int,
+    progress: Callable[[], None],
+) -> None:
+    """Run the tasks with these numbers. `progress` is called a few times a second.
+
+    raises  stage.StageFailed where a task failed or a worker was lost; finished tasks are kept
+    """
+    alone = not engine.remote and (engine.workers == 1 or len(pending) == 1 or weight < IN_PROCESS_BYTES)
+    job = _Job(chosen, pending, context, engine, alone)
+    thread = threading.Thread(target=job.run, daemon=True)
+    lost: list[str] = []
+    before = threading.excepthook
+
+    def on_thread_fault(fault: threading.ExceptHookArgs) -> None:
+        if found := LOST_WORKER.search(str(fault.exc_value)):
+            lost.append(found[1])
+        else:
+            before(fault)
+
+    threading.excepthook = on_thread_fault
+    try:
+        thread.start()
+        while thread.is_alive() and not lost:
+            thread.join(POLL_SECONDS)
+            progress()
+    finally:
+        threading.excepthook = before
+    if lost:
+        _end_children()
+        raise stage.StageFailed(
+            f"stage {chosen.name}: a worker was killed (exit code {lost[0]}; {-signal.SIGKILL} or 137 is usually the "
+            "system running out of memory). Finished tasks are kept: run the same command again, with fewer --workers "
+            "or a smaller run.task_bytes"
+        )
+    if job.error is not None:
+        raise stage.StageFailed(f"stage {chosen.name}: {_told(job.error)}") from job.error
+
+
+class _Job:
+    """The Beam pipeline of a stage, to run in a thread."""
+
+    def __init__(
+        self, chosen: stage.Stage, pending: Sequence[int], context: stage.Context, engine: Engine, alone: bool
+    ):
+        self.error: BaseException | None = None
+        self._spans = _spans(pending)
+        driver = 0 if engine.remote else os.getpid()
+        self._function = RunTask(str(context.output), chosen.name, context.batch_docs, driver)
+        self._engine, self._alone = engine, alone
+
+    def run(self) -> None:
+        try:
+            pipeline = self._pipeline()
+            _ = (
+                pipeline
+                | "tasks" >> beam.Create(self._spans)
+                | "numbers" >> beam.FlatMap(_expand)
+                | "spread" >> beam.Reshuffle()
+                | "work" >> beam.ParDo(self._function)
+            )
+            pipeline.run().wait_until_finish()
+        except BaseException as error:  # told to the main thread, which raises it
+            self.error = error
+
+    def _pipeline(self) -> beam.Pipeline:
+        if self._engine.remote:
+            return beam.Pipeline(options=PipelineOptions(list(self._engine.beam_options)))
+        mode = "in_memory" if self._alone else "multi_processing"
+        workers = 1 if self._alone else self._engine.workers
+        options = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", *self._engine.beam_options]
+        return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
+
+
+def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers as (first, last + 1): the job's graph stays small however many tasks there are."""
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number:
+            spans[-1] = (spans[-1][0], number + 1)
+        else:
+            spans.append((number, number + 1))
+    return spans
+
+
+def _told(error: BaseException) -> str:
+    """What failed, out of Beam's wrapping."""
+    found = FAILURE.search(str(error))
+    return found[1] if found else f"{type(error).__name__}: {error}"
+
+
+def _end_children() -> None:
+    """Kill the worker processes that are left."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == os.getpid():
+            os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    from importlib import metadata
+
+    names = ("bloom-roots", "apache-beam", "pyarrow", "numpy", "numba", "fasttext-numpy2", "tokenizers")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def seal_run(context: stage.Context) -> None:
+    """Write the resolved recipe and what ran it."""
+    text = recipe.dump(context.recipe).encode()
+    manifest.write_file(context.output / path.RECIPE, text)
+    import hashlib
+    import platform
+
+    value = {
+        "recipe_sha256": hashlib.sha256(text).hexdigest(),
+        "versions": versions(),
+        "python": platform.python_version(),
+    }
+    manifest.write_file(context.output / path.RUN, manifest.seal(value))

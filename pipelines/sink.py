@@ -1,0 +1,86 @@
+"""Documents into one Parquet shard whose bytes do not depend on how they arrived.
+
+Row groups are cut after the document that fills `ROW_GROUP_BYTES` of text, wherever the batches happened to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP_BYTES = 8 * 2**20  # bytes of text; 4-16 MB are good units of splitting and of reading
+ROW_GROUP_DOCUMENTS = 2**16  # so that documents without text fill a row group too
+ZSTD_LEVEL = 3  # 50 MB of text: 0.31 s and 15.6 MB; level 9 costs 1.2 s for 14.9 MB (benchmarks/LOG.md)
+DICTIONARY_COLUMNS = ("source", "language", "lang_label")
+
+
+def text_bytes(batch: pa.RecordBatch) -> np.ndarray:
+    """UTF-8 bytes of each document's text, int64 [docs]."""
+    text = batch.column("text")
+    if len(text) == 0:
+        return np.zeros(0, np.int64)
+    offsets = np.frombuffer(text.buffers()[1], np.int32, count=len(text) + 1, offset=4 * text.offset)
+    return np.diff(offsets).astype(np.int64)
+
+
+class ShardWriter:
+    """Writes batches into a Parquet file; `close` returns the row groups as (documents, text bytes) pairs."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._schema = schema
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            use_dictionary=[name for name in DICTIONARY_COLUMNS if name in schema.names],
+            write_statistics=False,  # no reader of ours asks, and the text's would hold the text
+            write_page_checksum=True,
+        )
+        self._pending: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+        self.row_groups: list[tuple[int, int]] = []
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add documents, in order."""
+        while batch.num_rows:
+            filled = self._bytes + np.cumsum(text_bytes(batch))
+            full = int(np.searchsorted(filled, ROW_GROUP_BYTES)) + 1
+            cut = min(full, ROW_GROUP_DOCUMENTS - self._rows, batch.num_rows)
+            self._pending.append(batch.slice(0, cut))
+            self._rows += cut
+            self._bytes = int(filled[cut - 1])
+            if self._bytes >= ROW_GROUP_BYTES or self._rows >= ROW_GROUP_DOCUMENTS:
+                self._flush()
+            batch = batch.slice(cut)
+
+    def close(self) -> list[tuple[int, int]]:
+        """Write what is left and end the file."""
+        if self._pending:
+            self._flush()
+        self._writer.close()
+        return self.row_groups
+
+    def _flush(self) -> None:
+        # one chunk per row group: Parquet cuts pages at the ends of chunks, and pages are bytes
+        table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
+        self._writer.write_table(table, row_group_size=self._rows)
+        self.row_groups.append((self._rows, self._bytes))
+        self._pending, self._rows, self._bytes = [], 0, 0
+
+
+def read_shard(
+    path: Path, row_groups: range, batch_docs: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The documents of some row groups of a shard, in order, as batches of at most `batch_docs` documents.
+
+    Page checksums are verified; a flipped byte raises OSError.
+    """
+    file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+    return file.iter_batches(batch_docs, row_groups=list(row_groups), columns=columns)

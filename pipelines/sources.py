@@ -1,0 +1,158 @@
+"""Which sources a recipe names, and where their data are."""
+
+from __future__ import annotations
+
+import difflib
+import sysconfig
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines import readers, recipe
+from roots import catalogue, languages
+
+PLACES = {"python:stdlib": lambda: Path(sysconfig.get_path("stdlib"))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One source of a run: its name and language, its files (or its data set), and what was passed over.
+
+    folder   that labels are relative to
+    ignored  files whose ending names no format
+    """
+
+    name: str
+    language: str
+    options: recipe.SourceOptions
+    folder: Path | None = None
+    files: tuple[Path, ...] = ()
+    ignored: tuple[Path, ...] = ()
+
+
+def resolve(plan: recipe.Recipe) -> list[Input]:
+    """The sources of a recipe, sorted by name.
+
+    raises  ValueError or FileNotFoundError for a folder, name or language that does not exist
+    """
+    wanted = plan.sources
+    found = _of_folder(wanted) if wanted.folder else _of_catalogue(wanted)
+    found += [_extra(name, wanted) for name in wanted.extra]
+    chosen = [source for source in found if _wanted(source, wanted)]
+    if not chosen:
+        raise ValueError(
+            f"the recipe names no source: {len(found)} were found, and none has "
+            f"a language of {list(wanted.languages) or 'any'} and a kind of {list(wanted.kinds) or 'any'}; "
+            "`roots sources list` shows the catalogue"
+        )
+    return sorted(chosen, key=lambda source: source.name)
+
+
+def _wanted(source: Input, wanted: recipe.Sources) -> bool:
+    if wanted.languages and source.language not in {languages.find(code).code for code in wanted.languages}:
+        return False
+    return not wanted.kinds or kind(source.name) in wanted.kinds
+
+
+def kind(name: str) -> str:
+    """The catalogue's kind of a source; "folder" for one that the catalogue does not have."""
+    known = catalogue.get(name)
+    return known.kind if known else "folder"
+
+
+def _options(name: str, wanted: recipe.Sources) -> recipe.SourceOptions:
+    return recipe.matching(wanted.options, name) or recipe.SourceOptions()
+
+
+def _of_folder(wanted: recipe.Sources) -> list[Input]:
+    root = recipe.local_path(wanted.folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"sources.folder: {root} is not a folder; --set sources.folder=DIR names another")
+    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
+    if wanted.names:
+        folders = {name: _folder_named(name, folders, root) for name in wanted.names}
+    inputs = [_of_files(name, path, _options(name, wanted)) for name, path in folders.items()]
+    with_files = [source for source in inputs if source.files]
+    if not with_files:
+        raise FileNotFoundError(
+            f"sources.folder: {root} has no sub-folder with documents; every sub-folder is a source, named "
+            f"lm_<language>_<name>, with files {', '.join(readers.FORMATS)} (.gz, .zst)"
+        )
+    return with_files
+
+
+def _folder_named(name: str, folders: dict[str, Path], root: Path) -> Path:
+    known = catalogue.get(name)
+    for folder in (name, *((known.name, known.published_name) if known else ())):
+        if folder in folders:
+            return folders[folder]
+    near = difflib.get_close_matches(name, folders, 1)
+    raise FileNotFoundError(
+        f"sources.names: {root} has no sub-folder '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    )
+
+
+def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
+    if options.path:
+        folder = PLACES[options.path]() if options.path in PLACES else recipe.local_path(options.path)
+        if not folder.exists():
+            raise FileNotFoundError(f"sources.options.{name}.path: {folder} does not exist")
+    if folder.is_file():
+        return Input(name=name, language=_language(name, options), options=options, folder=folder.parent, files=(folder,))
+    every = [path for path in sorted(folder.rglob(options.glob or "*")) if _visible(path, folder)]
+    known = [path for path in every if options.format or options.glob or readers.format_of(path.name)]
+    return Input(
+        name=name,
+        language=_language(name, options) if known else "",
+        options=options,
+        folder=folder,
+        files=tuple(known),
+        ignored=tuple(path for path in every if path not in set(known)),
+    )
+
+
+def _visible(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and "site-packages" not in path.parts and "__pycache__" not in path.parts
+
+
+def _language(name: str, options: recipe.SourceOptions) -> str:
+    if options.language:
+        return languages.find(options.language).code
+    known = catalogue.get(name)
+    stated = known.language if known else catalogue.from_folder_name(name)
+    if stated is None:
+        raise ValueError(
+            f"source '{name}': its name does not state a language (lm_<language>_<name>); rename the folder, or set "
+            f'[sources.options."{name}"] language = "CODE"'
+        )
+    return stated
+
+
+def _of_catalogue(wanted: recipe.Sources) -> list[Input]:
+    """Names of the catalogue resolve to data sets of the hub."""
+    if wanted.extra and not (wanted.names or wanted.languages or wanted.kinds):
+        return []
+    inputs = []
+    for source in catalogue.select(names=wanted.names, languages=wanted.languages, kinds=wanted.kinds):
+        options = _options(source.name, wanted)
+        if not options.dataset and not options.path:
+            options = replace(options, dataset=source.hub_dataset or "")
+        if options.path:
+            inputs.append(_of_files(source.name, Path(), options))
+        elif options.dataset:
+            inputs.append(Input(name=source.name, language=source.language, options=options))
+        else:
+            raise ValueError(
+                f"source '{source.name}' has no data set on the hub; give its data as a local folder "
+                "(--set sources.folder=DIR, with a sub-folder of that name)"
+            )
+    return inputs
+
+
+def _extra(name: str, wanted: recipe.Sources) -> Input:
+    options = wanted.options.get(name)
+    if options is None or not (options.path or options.dataset or options.format == "pydoc"):
+        raise ValueError(f'sources.extra: \'{name}\' needs [sources.options."{name}"] with a path or a dataset')
+    if options.format == "pydoc" or options.dataset:
+        return Input(name=name, language=_language(name, options), options=options)
+    return _of_files(name, Path(), options)

@@ -1,0 +1,237 @@
+"""Single tools on plain files: the stages of the path, without a corpus around them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage
+from roots import langid
+from roots import pii as personal
+from tokenizer import encode, learn, report, shards
+
+LANGUAGE = "en"  # the frame wants a language of each source; no tool here looks at it
+RUN = ".run"  # where a tool's stages work, below its output
+
+
+def dedup(
+    files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str], workers: int
+) -> str:
+    """Write output/duplicates.parquet: id, kept_id, witness_id, kind (exact | near), similarity; one line about it."""
+    plan_of = _recipe(files, id_field, text_field, overrides)
+    context = stage.Context(output / RUN, plan_of)
+    # nothing is measured here: the documents as they were read are what the dedup stages compare
+    with progress.shown() as watch:
+        run.run(context, "dedup", runner.Engine(workers=workers), watch)
+    found = pa.concat_tables(
+        pq.read_table(context.folder("dedup") / f"{part.name}.parquet") for part in context.manifests("dedup")
+    )
+    kept = pa.array([_own_id(identity) for identity in found["kept_id"].to_pylist()], pa.string())
+    table = pa.table(
+        {
+            "id": pa.array([_own_id(identity) for identity in found["id"].to_pylist()], pa.string()),
+            "kept_id": kept,
+            "witness_id": kept,
+            "kind": found["kind"],
+            "similarity": found["similarity"],
+        }
+    )
+    _write_parquet(output / "duplicates.parquet", table)
+    documents = manifest.total(part.counts for part in context.manifests("documents"))
+    shutil.rmtree(output / RUN)
+    return f"{len(table):,} duplicates of {documents.kept:,} documents in {output / 'duplicates.parquet'}"
+
+
+def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str]) -> str:
+    """Write output/documents.parquet (redacted) and output/spans.parquet (id, start, end, type, text digest)."""
+    plan_of = _recipe(files, id_field, text_field, overrides)
+    tags: dict[str, int] = {}
+    documents, spans = [], []
+    for batch in _documents(plan_of):
+        text = batch.column("text")
+        found = personal.find(text, plan_of.redact.tags, preset=plan_of.redact.preset)
+        where = personal.code_point_spans(text, found)
+        ids = pa.array([_own_id(identity) for identity in batch.column("id").to_pylist()], pa.string())
+        spans.append(
+            pa.table(
+                {
+                    "id": ids.take(where["row"]),
+                    "start": where["start"],
+                    "end": where["end"],
+                    "type": where["tag"],
+                    "text_sha256": where["text_sha256"],
+                }
+            )
+        )
+        documents.append(
+            pa.table({"id": ids, "text": personal.redact(text, found), "meta": batch.column("meta")})
+        )
+        for tag, count in personal.tag_counts(found).items():
+            tags[tag] = tags.get(tag, 0) + count
+    output.mkdir(parents=True, exist_ok=True)
+    _write_parquet(output / "documents.parquet", pa.concat_tables(documents))
+    _write_parquet(output / "spans.parquet", pa.concat_tables(spans))
+    counted = ", ".join(f"{tag} {count:,}" for tag, count in sorted(tags.items()))
+    return f"{sum(tags.values()):,} spans ({counted}) in {sum(map(len, documents)):,} documents, written to {output}"
+
+
+def langid_train(files: list[Path], output: Path, dim: int, epoch: int, seed: int) -> str:
+    info = langid.train_file(files, output, seed=seed, dim=dim, epoch=epoch)
+    return "\n".join(f"{name}: {value}" for name, value in info.items())
+
+
+def langid_predict(
+    files: list[Path], output: Path, model: str, sha256: str, id_field: str, text_field: str
+) -> str:
+    """Write id, language (short code, "other", null where there is nothing to judge) and score of each document."""
+    if output.suffix not in (".parquet", ".tsv"):
+        raise ValueError(f"--output {output}: expected a name that ends in .parquet or .tsv")
+    loaded = _model(model, sha256)
+    tables = []
+    for batch in _documents(_recipe(files, id_field, text_field, [])):
+        labels, scores = langid.identify(batch.column("text"), loaded)
+        ids = pa.array([_own_id(identity) for identity in batch.column("id").to_pylist()], pa.string())
+        language = pc.fill_null(labels, langid.OTHER)
+        tables.append(pa.table({"id": ids, "language": language, "score": pa.array(scores, pa.float32())}))
+    table = pa.concat_tables(tables)
+    if output.suffix == ".parquet":
+        _write_parquet(output, table)
+    else:
+        sink = pa.BufferOutputStream()
+        pa_csv.write_csv(table, sink, pa_csv.WriteOptions(delimiter="\t", quoting_style="none"))
+        manifest.write_file(output, sink.getvalue().to_pybytes())
+    return f"{len(table):,} documents labelled in {output}"
+
+
+def langid_evaluate(files: list[Path], model: str, sha256: str) -> Iterator[str]:
+    """A line for each language, then the means over languages."""
+    rows = langid.evaluate_file(_model(model, sha256), files)
+    yield f"{'language':<10} {'lines':>8} {'precision':>10} {'recall':>8} {'F1':>8}"
+    for row in rows:
+        yield f"{row.language:<10} {row.lines:>8,} {row.precision:>10.3f} {row.recall:>8.3f} {row.f1:>8.3f}"
+    if rows:
+        yield f"macro F1 {sum(row.f1 for row in rows) / len(rows):.4f} over {len(rows)} languages"
+
+
+def tokenizer_train(files: list[Path], output: Path, vocab_size: int, text_field: str) -> str:
+    plan_of = _recipe(files, "", text_field, [])
+    learned = learn.train((batch.column("text").to_pylist() for batch in _documents(plan_of)), vocab_size)
+    digests = learn.save(learned, output)
+    return f"{learned.get_vocab_size():,} entries in {output} (tokenizer.json sha256 {digests['tokenizer.json']})"
+
+
+def tokenizer_encode(files: list[Path], tokenizer: Path, output: Path, text_field: str) -> str:
+    encoder = encode.Encoder(tokenizer)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with shards.Writer(output, encoder.vocab_size, encoder.eod) as writer:
+        for batch in _documents(_recipe(files, "", text_field, [])):
+            writer.add(*encoder.encode(batch.column("text")))
+        written = writer.close()
+    return "\n".join(f"{name}: {value}" for name, value in dataclasses.asdict(written).items())
+
+
+def tokenizer_report(files: list[Path], tokenizer: Path, text_field: str) -> str:
+    encoder = encode.Encoder(tokenizer)
+    texts = (("files", batch.column("text")) for batch in _documents(_recipe(files, "", text_field, [])))
+    rows, counts = report.rows(texts, encoder)
+    return report.markdown(rows, report.vocabulary(encoder, counts))
+
+
+def shard_show(prefix: Path, document: int, tokenizer: Path | None) -> Iterator[str]:
+    """Lines: what the index says, and a document if one is asked for."""
+    found = shards.Shard(prefix)
+    yield f"{prefix}: {len(found):,} documents, {len(found.tokens):,} tokens, ids as {found.dtype.name}"
+    lengths = np.asarray(found.lengths)
+    if len(lengths):
+        yield f"tokens of a sequence: least {lengths.min():,}, mean {lengths.mean():,.1f}, most {lengths.max():,}"
+    if document >= len(found):
+        raise ValueError(f"--document {document}: the shard has {len(found)} documents, numbered from 0")
+    if document >= 0:
+        ids = np.asarray(found.document(document))
+        yield " ".join(map(str, ids))
+        if tokenizer is not None:
+            yield encode.Encoder(tokenizer).decode(ids)
+
+
+def shards_verify(prefixes: list[Path], vocab_size: int) -> Iterator[str]:
+    """A line for each shard that holds; raises ValueError at the first that does not."""
+    for prefix in prefixes:
+        plain = prefix.with_suffix("") if prefix.suffix in (".bin", ".idx") else prefix
+        found = shards.Shard(plain)
+        found.check(vocab_size)
+        yield f"{plain}: {len(found):,} documents, {len(found.tokens):,} tokens, every id below {vocab_size:,}"
+
+
+def _model(path: str, sha256: str) -> langid.Model:
+    """The named model, or the shipped one."""
+    if not path:
+        chosen = recipe.load(Path("sample.toml")).language
+    elif not sha256:
+        digest = manifest.file_digest(Path(path))
+        raise ValueError(f"--model {path}: give --sha256 too; a model is loaded only if its digest is the expected one "
+                         f"(this file's is {digest})")
+    else:
+        chosen = recipe.Language(model=path, sha256=sha256)
+    loaded = annotate.model(chosen)
+    assert loaded is not None
+    return loaded
+
+
+def _recipe(files: list[Path], id_field: str, text_field: str, overrides: list[str]) -> recipe.Recipe:
+    """The base recipe over files, each a source of its own, in the order given; nothing is cleaned or judged."""
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file")
+    base = recipe.load(Path("tools.toml"), overrides)
+    options = {
+        f"file-{index:05d}": recipe.SourceOptions(
+            language=LANGUAGE, path=str(file.resolve()), text=text_field, id=id_field
+        )
+        for index, file in enumerate(files)
+    }
+    chosen = recipe.Sources(extra=tuple(options), options=options)
+    return dataclasses.replace(base, sources=chosen)
+
+
+def _documents(plan_of: recipe.Recipe) -> Iterator[pa.RecordBatch]:
+    """The documents of a recipe's files; raises ValueError where nothing can be read as a document."""
+    rejected: dict[str, int] = {}
+    context = stage.Context(Path(), plan_of)
+    count = 0
+    for task in ingest.plan(context):
+        rejects = stage.Rejects(task.source)
+        for batch in ingest.documents(task, context, rejects):
+            count += batch.num_rows
+            yield batch
+        for reason, number in rejects.counts.items():
+            rejected[reason] = rejected.get(reason, 0) + number
+    if rejected:
+        _tell_rejects(rejected, count)
+    if not count:
+        raise ValueError(f"no documents in the files; rejected: {rejected or 'nothing'}")
+
+
+def _tell_rejects(rejected: dict[str, int], kept: int) -> None:
+    """Tell on stderr what was no document."""
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(rejected.items()))
+    sys.stderr.write(f"roots: {sum(rejected.values()):,} records rejected ({reasons}), {kept:,} documents read\n")
+
+
+def _own_id(identity: str) -> str:
+    """An id as the file has it: without the name of the tool's source."""
+    return identity.partition("/")[2]
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    manifest.write_file(path, sink.getvalue().to_pybytes())

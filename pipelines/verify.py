@@ -1,0 +1,99 @@
+"""Believe nothing: every file of a run against its digest, every stage's account against the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines import manifest, path, stage
+
+
+def problems(output: Path) -> Iterator[str]:
+    """What is wrong with a run's folder, a line each; nothing for a run that is whole.
+
+    raises  FileNotFoundError where the folder holds no run
+    """
+    if not (output / path.RUN).is_file():
+        raise FileNotFoundError(f"{output}: no run here ({path.RUN} is missing); give the --output of a run")
+    listed = {Path(path.RUN), Path(path.RECIPE), Path(path.LOG), Path(path.LOCK)}
+    yield from _run(output)
+    found = sorted(file.parent for file in output.rglob(manifest.SUCCESS))
+    kept: dict[str, dict[str, int]] = {}
+    came: dict[str, dict[str, int]] = {}
+    for folder in found:
+        name = folder.relative_to(output).as_posix()
+        for problem in _stage(folder, name, listed, output, kept, came):
+            yield problem
+    yield from _conserved(kept, came)
+    for name in sorted(_planned(output) - {folder.relative_to(output).as_posix() for folder in found}):
+        yield f"{output / name}: the stage is not finished; run the same command again"
+    for file in sorted(output.rglob("*")):
+        if file.is_file() and file.relative_to(output) not in listed:
+            yield f"{file}: no manifest lists it; remove it if it is not yours"
+
+
+def _planned(output: Path) -> set[str]:
+    return {file.parent.relative_to(output).as_posix() for file in output.rglob(stage.PLAN)}
+
+
+def _run(output: Path) -> Iterator[str]:
+    try:
+        stated = manifest.read_sealed(output / path.RUN)
+    except manifest.DamagedFile as error:
+        yield str(error)
+        return
+    recipe = output / path.RECIPE
+    if not recipe.is_file() or manifest.file_digest(recipe) != stated["recipe_sha256"]:
+        yield f"{recipe}: not the recipe that {path.RUN} states; run the same command again to write it"
+    log = output / path.LOG
+    for number, line in enumerate(log.read_bytes().splitlines(keepends=True) if log.is_file() else (), 1):
+        try:
+            manifest.unseal(line, f"{log} line {number}")
+        except manifest.DamagedFile as error:
+            yield str(error)
+
+
+def _stage(
+    folder: Path,
+    name: str,
+    listed: set[Path],
+    output: Path,
+    kept: dict[str, dict[str, int]],
+    came: dict[str, dict[str, int]],
+) -> Iterator[str]:
+    """Problems of one stage; adds what it lists, and its account by source."""
+    inside = folder.relative_to(output)
+    listed |= {inside / manifest.SUCCESS, inside / stage.PLAN}
+    try:
+        success = manifest.read_sealed(folder / manifest.SUCCESS)
+    except manifest.DamagedFile as error:
+        yield str(error)
+        return
+    plan = folder / stage.PLAN
+    if not plan.is_file() or manifest.file_digest(plan) != success["plan"]:
+        yield f"{plan}: not the plan that {manifest.SUCCESS} states; run the same command again"
+    for task, digest in zip(success["order"], success["manifests"], strict=True):
+        file = folder / (task + manifest.MANIFEST)
+        listed.add(inside / (task + manifest.MANIFEST))
+        if not file.is_file() or manifest.file_digest(file) != digest:
+            yield f"{file}: not the manifest that {manifest.SUCCESS} states; remove it and run again"
+            continue
+        part = manifest.Manifest.read(folder, task)
+        listed |= {inside / file_name for file_name in part.files}
+        yield from part.problems(folder)
+        for account, count in ((kept, part.counts.kept), (came, part.counts.documents_in)):
+            by_source = account.setdefault(name, {})
+            by_source[part.source] = by_source.get(part.source, 0) + count
+
+
+def _conserved(kept: dict[str, dict[str, int]], came: dict[str, dict[str, int]]) -> Iterator[str]:
+    for earlier, later in (("documents", "clean"), ("clean", "annotate"), ("annotate", "corpus"), ("corpus", "shards")):
+        if earlier not in kept or later not in came:
+            continue
+        for source in sorted(kept[earlier].keys() | came[later].keys()):
+            out, into = kept[earlier].get(source, 0), came[later].get(source, 0)
+            if out != into:
+                yield (
+                    f"source {source}: {earlier} kept {out} documents, {later} took in {into}; "
+                    f"remove the folder {later} and run again"
+                )
