@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import recipe, sources, stage
-from roots import langid, languages, quality, schema
+from roots import langid, languages, quality, schema, stopwords
 
 PASSED = "passed on provenance"  # the model does not know the source's language
 
@@ -37,7 +37,7 @@ class Measure:
         self._model = model(plan_of.language)
         kinds = plan_of.quality.kinds
         self._limits = plan_of.quality.limits if not kinds or sources.kind(source) in kinds else {}
-        self._parameters = quality.parameters(plan_of.quality.flagged_words)
+        self._parameters = {language: _parameters(language, plan_of.quality)}
 
     def __call__(self, batch: pa.RecordBatch) -> stage.Outcome:
         label, score, found = self._identify(batch)
@@ -72,6 +72,20 @@ class Measure:
         sure = pc.greater_equal(score, pa.scalar(self._settings.wrong_score_min, pa.float32()))
         wrong = np.asarray(pc.fill_null(pc.and_(other, sure), False))
         return pa.array(np.where(wrong, "wrong_language", None), pa.string())
+
+
+def _parameters(language: str, settings_of: recipe.Quality) -> quality.Parameters:
+    """How a language is measured: its own numbers, or the default ones, with its word lists."""
+    chosen = settings_of.measures.get(language, settings_of.measures[quality.DEFAULT])
+    flagged = settings_of.flagged_words.get(language)
+    return quality.Parameters(
+        char_ngram=chosen.char_ngram,
+        word_ngram=chosen.word_ngram,
+        augmentation=chosen.augmentation,
+        words_by_code_point=chosen.words_by_code_point,
+        stopwords=stopwords.stopwords(languages.short(language)),
+        flagged_words=stopwords.load_words(recipe.local_path(flagged)) if flagged else None,
+    )
 
 
 def model(settings_of: recipe.Language) -> langid.Model | None:

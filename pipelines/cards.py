@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines import annotate, clean, manifest, recipe, stage
+from pipelines import annotate, clean, manifest, recipe, redact, stage
 from roots import card, catalogue, facts, languages
 
 READ = {"documents": "ingest", "clean": "clean", "annotate": "annotate", "corpus": "redact"}  # stage -> its name
@@ -47,13 +47,22 @@ def _run(source: str, parts: dict[str, list[manifest.Manifest]], context: stage.
         source=source,
         language=parts["documents"][0].language,
         stages=tuple(stages),
-        corpus=facts.total(
-            facts.Facts.from_json(json.dumps(part.facts["kept"])) for part in parts.get("corpus", [])
-        ),
+        corpus=_corpus(parts.get("corpus", [])),
         duplicates=_duplicates(parts.get("dedup", []), context),
         steps=clean.steps_of(source, context.recipe),
         language_note=_note(parts["documents"][0].language, parts.get("annotate", []), context.recipe),
     )
+
+
+def _corpus(parts: list[manifest.Manifest]) -> facts.Facts:
+    """The facts of the kept documents, with the personal data by tag, which the mover counted apart."""
+    found = facts.total(facts.Facts.from_json(part.facts["kept"]) for part in parts)
+    tags: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.facts["found"].items():
+            tag = name.removeprefix(redact.PII)
+            tags[tag] = tags.get(tag, 0) + count
+    return dataclasses.replace(found, pii_tags=tags)
 
 
 def _counts(name: str, parts: list[manifest.Manifest]) -> facts.StageCounts:

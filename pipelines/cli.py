@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,9 @@ def main() -> None:
     """Entry point: exit 0 done, 1 a stage failed, 2 the user's fault."""
     # the driver and its workers each use one core; a tokenizer's own threads would fight over them
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Beam logs each failure with its stack; the command tells it once, in a line
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger().setLevel(logging.ERROR)
     app()
 
 
@@ -100,12 +104,15 @@ def run_command(
 ) -> None:
     """Run a recipe; the same command again resumes. Unknown options go to Beam (--runner and its own)."""
     with _faults():
-        from pipelines import progress, run, runner
+        from pipelines import progress, run, runner, sources
 
         _check_until(until)
         engine = runner.Engine(workers=workers, beam_options=tuple(context.args))
+        standing = _context(recipe_path, output, overrides, batch_docs)
+        for line in sources.passed_over(standing.recipe):
+            typer.echo(line, err=True)
         with progress.shown() as watch:
-            run.run(_context(recipe_path, output, overrides, batch_docs), until, engine, watch)
+            run.run(standing, until, engine, watch)
 
 
 @app.command()

@@ -15,6 +15,7 @@ number of a set of copies stays. A near duplicate is removed only where a docume
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,11 +157,11 @@ def _bands(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resu
             continue
         left = text.filter(pa.array(first))
         signatures = minhash.signatures(left, num_perm=plan_of.num_perm, seed=plan_of.seed, ngram=plan_of.ngram)
-        with_shingles = ~np.all(signatures == np.iinfo(np.uint32).max, axis=1)
-        keys = minhash.band_keys(signatures[with_shingles], bands, rows_of_band)
-        records = np.empty(keys.size, exchange.BAND)
-        records["key"] = keys.ravel()
-        records["doc"] = np.repeat(exchange.number(shard, rows[first][with_shingles]), bands)
+        keys = minhash.band_keys(signatures, bands, rows_of_band)
+        shingled = keys[:, 0] != minhash.NO_BAND  # a document without shingles is nobody's duplicate
+        records = np.empty(int(shingled.sum()) * bands, exchange.BAND)
+        records["key"] = keys[shingled].ravel()
+        records["doc"] = np.repeat(exchange.number(shard, rows[first][shingled]), bands)
         parts.append(records)
     records = np.concatenate(parts) if parts else np.empty(0, exchange.BAND)
     count = _band_partitions(task.options["documents"], plan_of)
@@ -241,7 +242,7 @@ def _sets(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
 def _plan_sets(context: stage.Context) -> list[stage.Task]:
     tasks = _shard_tasks(context, "work/dedup-components")
     count = _candidates(context)["partitions"]
-    return [stage.dataclasses.replace(task, options={**task.options, "partitions": count}) for task in tasks]
+    return [dataclasses.replace(task, options={**task.options, "partitions": count}) for task in tasks]
 
 
 def _plan_near(context: stage.Context) -> list[stage.Task]:
@@ -261,7 +262,7 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
     edges = np.stack([np.searchsorted(docs, pairs["a"]), np.searchsorted(docs, pairs["b"])], axis=1).astype(np.int64)
     similarity = shingles.pair_jaccard(values, bounds, edges)
     near = similarity >= context.recipe.dedup.threshold
-    removed, witness, of_witness = clusters.survivors(len(docs), edges[near], similarity[near])
+    removed, witness, of_witness = clusters.survivors(np.arange(len(docs)), edges[near], similarity[near])
     found = exchange.verdicts(docs[removed], docs[witness[removed]], of_witness[removed])
     exchange.by_shard(folder / f"{task.name}.seg", found, task.options["shards"])
     return stage.Result(facts={"pairs": len(pairs), "verified": int(near.sum()), "removed": len(found)})
@@ -273,7 +274,7 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
 def _plan_dedup(context: stage.Context) -> list[stage.Task]:
     depends = manifest.digest([_success(context, "work/dedup-exact"), _success(context, "work/dedup-near")])
     tasks = _shard_tasks(context)
-    return [stage.dataclasses.replace(task, options={**task.options, "depends": depends}) for task in tasks]
+    return [dataclasses.replace(task, options={**task.options, "depends": depends}) for task in tasks]
 
 
 def _dedup(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:

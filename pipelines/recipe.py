@@ -92,10 +92,21 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """Which documents are measured against which limits."""
+class Measures:
+    """How the documents of a language are measured; roots.quality.Parameters says what the values mean."""
 
-    kinds: tuple[str, ...] = ()  # sources of these kinds only; () = all
+    char_ngram: int
+    word_ngram: int
+    augmentation: str | None = None
+    words_by_code_point: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """How documents are measured, and which are held to which limits."""
+
+    kinds: tuple[str, ...] = ()  # sources of these kinds only are held to the limits; () = all
+    measures: dict[str, Measures] = field(default_factory=dict)  # language, or "default"
     flagged_words: dict[str, str] = field(default_factory=dict)  # language -> a file, a word a line
     limits: dict[str, quality.Limits] = field(default_factory=dict)  # language -> limits
 
@@ -336,6 +347,7 @@ def _check(recipe: Recipe, file: Path) -> None:
         (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),
         (("dedup", "num_perm"), 2 <= recipe.dedup.num_perm <= 1024, "from 2 to 1,024"),
         (("tokenizer", "vocab_size"), recipe.tokenizer.vocab_size >= 260, "at least 260 (4 specials, 256 bytes)"),
+        (("quality", "measures"), "default" in recipe.quality.measures, "given for 'default' too"),
         (("language", "sha256"), not recipe.language.model or recipe.language.sha256, "set where a model is named"),
     )
     for path, holds, wanted in rules:

@@ -40,6 +40,9 @@ def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result
     )
 
 
+PII = "pii "  # before a tag, in the names of what the stage found
+
+
 class Redact:
     """The function of the stage: condemned documents get their reason and witness, the others lose personal data."""
 
@@ -53,11 +56,12 @@ class Redact:
         first, self._row = self._row, self._row + batch.num_rows
         inside = slice(*np.searchsorted(self._rows, [first, self._row]))
         reason, witness = self._verdicts(batch, first, inside)
-        found = pii.find(batch.column("text"), self._settings.tags, preset=self._settings.preset)
+        text = batch.column("text")
+        found = _of_kept(pii.find(text, self._settings.tags, preset=self._settings.preset), reason)
         docs = batch.set_column(
-            batch.schema.get_field_index("text"), batch.schema.field("text"), pii.redact(batch.column("text"), found)
+            batch.schema.get_field_index("text"), batch.schema.field("text"), pii.redact(text, found)
         ).append_column(schema.CORPUS.field("pii_count"), pa.array(pii.counts(found, batch.num_rows), pa.int32()))
-        counted = {f"pii {tag}": count for tag, count in pii.tag_counts(found).items()}
+        counted = {f"{PII}{tag}": count for tag, count in pii.tag_counts(found).items()}
         return stage.Outcome(docs, reason, witness, counted)
 
     def _verdicts(self, batch: pa.RecordBatch, first: int, inside: slice) -> tuple[pa.StringArray, pa.StringArray]:
@@ -73,6 +77,12 @@ class Redact:
                 )
             why[row], by[row] = f"{verdict['kind']}_duplicate", verdict["kept_id"]
         return pa.array(why, pa.string()), pa.array(by, pa.string())
+
+
+def _of_kept(found: pii.Spans, reason: pa.StringArray) -> pii.Spans:
+    """The spans of the documents that stay: what the corpus does not hold is not counted in it."""
+    kept = np.asarray(reason.is_null())[found.row]
+    return pii.Spans(*(getattr(found, field.name)[kept] for field in dataclasses.fields(found)))
 
 
 STAGE = stage.Stage(

@@ -26,7 +26,7 @@ from pipelines import manifest, path, recipe, stage
 IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
 POLL_SECONDS = 0.2
 LOST_WORKER = re.compile(r"Worker subprocess exited with return code (-?\d+)")
-FAILURE = re.compile(r"TaskFailed: (.*?)(?: \[while running|\\n|\n|$)")
+FAILURE = re.compile(r"(?:TaskFailed: |^)(task .*?)(?: \[while running|\\n|\n|$)")
 
 
 class TaskFailed(RuntimeError):

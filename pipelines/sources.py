@@ -67,7 +67,7 @@ def _of_folder(wanted: recipe.Sources) -> list[Input]:
     root = recipe.local_path(wanted.folder)
     if not root.is_dir():
         raise FileNotFoundError(f"sources.folder: {root} is not a folder; --set sources.folder=DIR names another")
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir()}
+    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and _is_source(path.name, wanted)}
     if wanted.names:
         folders = {name: _folder_named(name, folders, root) for name in wanted.names}
     inputs = [_of_files(name, path, _options(name, wanted)) for name, path in folders.items()]
@@ -78,6 +78,28 @@ def _of_folder(wanted: recipe.Sources) -> list[Input]:
             f"lm_<language>_<name>, with files {', '.join(readers.FORMATS)} (.gz, .zst)"
         )
     return with_files
+
+
+def _is_source(name: str, wanted: recipe.Sources) -> bool:
+    """Whether a sub-folder's name says that it is a source: lm_..., a name of the catalogue, or one with options."""
+    return name.startswith("lm_") or catalogue.get(name) is not None or name in wanted.options
+
+
+def passed_over(plan: recipe.Recipe) -> list[str]:
+    """What lies in the recipe's folder and is not read, a line each."""
+    root = recipe.local_path(plan.sources.folder) if plan.sources.folder else None
+    if root is None or not root.is_dir():
+        return []
+    lines = [
+        f"{path}: not read; it is not named lm_<language>_<name>"
+        for path in sorted(root.iterdir())
+        if path.is_dir() and not _is_source(path.name, plan.sources)
+    ]
+    for source in resolve(plan):
+        endings = sorted({path.suffix or path.name for path in source.ignored})
+        if endings:
+            lines.append(f"{source.folder}: {len(source.ignored)} files not read ({', '.join(endings)[:80]})")
+    return lines
 
 
 def _folder_named(name: str, folders: dict[str, Path], root: Path) -> Path:

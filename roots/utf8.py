@@ -42,7 +42,9 @@ def strings(data: np.ndarray, offsets: np.ndarray) -> pa.StringArray:
     data uint8 [bytes], valid UTF-8 within each string; offsets int32 [docs + 1], starting at 0
     """
     return pa.StringArray.from_buffers(
-        len(offsets) - 1, pa.py_buffer(np.ascontiguousarray(offsets)), pa.py_buffer(np.ascontiguousarray(data))
+        len(offsets) - 1,
+        pa.py_buffer(np.ascontiguousarray(offsets)),
+        pa.py_buffer(np.ascontiguousarray(data)),
     )
 
 

@@ -1,0 +1,226 @@
+"""`roots model`: train, evaluate, generate, export. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, help="Train, evaluate, sample and export a BLOOM (needs the extra `model`)."
+)
+
+Shards = Annotated[Path, typer.Option(help="Folder of token shards, <language>/<source>-*.bin and .idx.")]
+TokenizerFolder = Annotated[Path, typer.Option(help="Folder with the tokenizer.json that wrote the shards.")]
+ModelFolder = Annotated[
+    Path, typer.Argument(help="Output of a training run, or a model in the Hugging Face layout.")
+]
+Sequence = Annotated[int, typer.Option(help="Tokens that the model reads at once.")]
+Batch = Annotated[int, typer.Option(help="Sequences at once.")]
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    """Exit 2 for the user's fault, 1 for a failed run, with the message and without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except FloatingPointError as error:
+        typer.echo(f"failed: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def train(
+    shards: Shards,
+    tokenizer: TokenizerFolder,
+    output: Annotated[Path, typer.Option(help="Folder of the run; the same line again resumes it.")],
+    mix: Annotated[
+        Path | None, typer.Option(help="Mixing file; default: all shards, weighted by their tokens.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="nano, micro, mini, 560M, 1.1B, 1.7B, 3B, 7.1B or 176B.")
+    ] = "micro",
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
+    batch: Annotated[int | None, typer.Option(help="Sequences per step; default: the size's.")] = None,
+    micro_batch: Annotated[
+        int, typer.Option(help="Sequences at once, the rest accumulated; 0 = the batch.")
+    ] = 0,
+    batch_ramp: Annotated[
+        str | None,
+        typer.Option(
+            help="FIRST,INCREMENT,SEQUENCES: the batch grows; 'published' = the size's; default: none."
+        ),
+    ] = None,
+    sequence: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate; default: the size's.")] = None,
+    lr_min: Annotated[
+        float | None, typer.Option(help="Learning rate of the last step; default: the size's, or lr / 10.")
+    ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Sequences until the peak rate; default: a tenth of the run's.")
+    ] = None,
+    eval_share: Annotated[
+        float, typer.Option(help="Share of each shard's documents held out, its last ones.")
+    ] = 0.05,
+    eval_every: Annotated[int, typer.Option(help="Steps between evaluations; 0 = at the end only.")] = 0,
+    eval_documents: Annotated[
+        int, typer.Option(help="Held-out documents evaluated per language, at most.")
+    ] = 64,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
+    keep: Annotated[int, typer.Option(help="Checkpoints kept, the newest.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the order of samples.")] = 42,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0 = all. Another number may change the last bits.")
+    ] = 0,
+    tensorboard: Annotated[bool, typer.Option(help="Also write OUTPUT/tensorboard.")] = False,
+) -> None:
+    """Train on token shards; a killed run goes on bit for bit when the same line is run again."""
+    from model import choices
+    from model import train as trainer
+
+    with _faults():
+        figures = _figures(size)
+        batch = figures.batch if batch is None else batch
+        peak = figures.rate if lr is None else lr
+        default_min = figures.rate_min if lr is None else lr / 10
+        options = choices.Options(
+            shards=shards,
+            tokenizer=tokenizer,
+            output=output,
+            mix=mix,
+            size=size,
+            steps=steps,
+            batch=batch,
+            micro=micro_batch,
+            ramp=figures.ramp if batch_ramp == "published" else _ramp(batch_ramp),
+            sequence=sequence,
+            rate=peak,
+            rate_min=default_min if lr_min is None else lr_min,
+            warmup=warmup or 0,
+            eval_share=eval_share,
+            eval_every=eval_every,
+            eval_documents=eval_documents,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            seed=seed,
+            device=device,
+            threads=threads,
+            tensorboard=tensorboard,
+        )
+        if warmup is None:
+            options = dataclasses.replace(options, warmup=options.samples // 10)
+        trainer.train(options)
+
+
+def _figures(size: str):
+    from model import config
+
+    config.size(size)  # an unknown name is refused with the nearest one
+    return config.TRAINING[size]
+
+
+def _ramp(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    numbers = text.split(",")
+    if len(numbers) != 3 or not all(n.strip().isdigit() for n in numbers):
+        raise ValueError(
+            f"--batch-ramp is '{text}'; expected FIRST,INCREMENT,SEQUENCES such as 192,16,9765625"
+        )
+    first, increment, samples = map(int, numbers)
+    return first, increment, samples
+
+
+@app.command()
+def evaluate(
+    model: ModelFolder,
+    tokenizer: TokenizerFolder,
+    text: Annotated[Path | None, typer.Option(help="UTF-8 file of lines language<TAB>text.")] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="Token shards; their last documents are scored.")
+    ] = None,
+    eval_share: Annotated[
+        float, typer.Option(help="Share of each shard's documents that was held out.")
+    ] = 0.05,
+    eval_documents: Annotated[int, typer.Option(help="Documents per language, at most (shards).")] = 64,
+    sequence: Sequence = 128,
+    batch: Batch = 8,
+) -> None:
+    """Bits per byte and byte perplexity per language, as tab-separated lines on stdout."""
+    from model import batches, export
+    from model import evaluate as evaluation
+    from tokenizer import encode
+
+    with _faults():
+        if (text is None) == (shards is None):
+            raise ValueError("evaluate: give either --text FILE or --shards DIR")
+        loaded, pieces = export.load(model).eval(), encode.Encoder(tokenizer, special_collisions="allow")
+        if text is not None:
+            scores = evaluation.labelled(loaded, text, pieces, sequence, batch)
+        else:
+            groups = batches.divide(shards, eval_share).held_out  # type: ignore[arg-type]
+            scores = evaluation.held_out(loaded, groups, pieces, sequence, batch, eval_documents)
+        typer.echo("language\tdocuments\ttokens\tbytes\tbits_per_byte\tbyte_perplexity")
+        for language, s in scores.items():
+            typer.echo(
+                f"{language}\t{s.documents}\t{s.tokens}\t{s.bytes}\t{s.bits_per_byte:.4f}\t{s.byte_perplexity:.4f}"
+            )
+
+
+@app.command()
+def generate(
+    model: ModelFolder,
+    tokenizer: TokenizerFolder,
+    prompt: Annotated[str, typer.Option(help="Text to continue; empty = a new document.")] = "",
+    tokens: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 64,
+    temperature: Annotated[float, typer.Option(help="0 = greedy, 1 = as the model says.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Draw among the k likeliest tokens; 0 = all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Continue a text; the continuation goes to stdout."""
+    import numpy as np
+    import pyarrow as pa
+
+    from model import export
+    from model import generate as generation
+    from tokenizer import encode
+
+    with _faults():
+        loaded, pieces = export.load(model).eval(), encode.Encoder(tokenizer, special_collisions="allow")
+        ids, _ = pieces.encode(pa.array([prompt], pa.string()))
+        written = generation.generate(
+            loaded,
+            ids.tolist() or [pieces.eod],
+            tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            stop=pieces.eod,
+        )
+        typer.echo(prompt + pieces.decode(np.array(written, np.int64)))
+
+
+@app.command()
+def export(
+    model: ModelFolder,
+    output: Annotated[Path, typer.Option(help="Folder to write; must not hold a model yet.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder whose tokenizer files are copied along.")
+    ] = None,
+    sequence: Annotated[
+        int, typer.Option(help="Sequence length of the training, noted in config.json.")
+    ] = 2048,
+) -> None:
+    """Write a model for `transformers`: config.json, model.safetensors, the tokenizer's files."""
+    from model import export as exporting
+
+    with _faults():
+        exporting.save(exporting.load(model), output, tokenizer, sequence)

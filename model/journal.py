@@ -1,0 +1,88 @@
+"""The record of a training run: CSV files that survive a kill without a doubled or a missing row."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One row of log.csv. Everything but `seconds` is the same in every run of the same line on one machine.
+
+    samples        sequences consumed so far, this step included
+    loss           mean nats per token of the step's batch, before its update
+    learning_rate  of this step
+    gradient_norm  before clipping
+    """
+
+    step: int
+    samples: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One row of evaluation.csv: held-out documents of one language after a step."""
+
+    step: int
+    language: str
+    documents: int
+    tokens: int
+    bytes: int
+    bits_per_byte: float
+
+
+class Journal:
+    """A CSV file of one kind of row, cut back to what was true after `step` when it is opened.
+
+    A number is written so that reading it gives the same bits. Rows reach the system with each `add`, the
+    disk with `sync`; a checkpoint is taken after `sync`, so the rows up to it are always there.
+    raises  ValueError where the file has other columns
+    """
+
+    def __init__(self, path: Path, kind: type[Step] | type[Evaluation], step: int) -> None:
+        names = [field.name for field in dataclasses.fields(kind)]
+        header = ",".join(names) + "\n"
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+        if lines and lines[0].endswith("\n") and lines[0] != header:
+            raise ValueError(
+                f"{path}: columns are {lines[0].strip()}, expected {header.strip()}; move the file away"
+            )
+        # the last row may be torn by a kill; later rows than the checkpoint are going to be made again
+        kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step]
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(header + "".join(kept), "utf-8")
+        temporary.replace(path)
+        self.file = path.open("a", encoding="utf-8")
+        self.sync()
+
+    def add(self, row: Step | Evaluation) -> None:
+        self.file.write(",".join(str(value) for value in dataclasses.astuple(row)) + "\n")
+        self.file.flush()
+
+    def sync(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def board(folder: Path, step: int) -> Any:
+    """A TensorBoard writer that hides what an earlier attempt wrote after `step`.
+
+    raises  ValueError where TensorBoard is not installed
+    """
+    try:
+        from torch.utils import tensorboard
+    except ImportError as error:
+        raise ValueError(
+            "--tensorboard: not installed; `pip install tensorboard`, or leave the option out"
+        ) from error
+    return tensorboard.SummaryWriter(str(folder), purge_step=step + 1)

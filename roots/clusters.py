@@ -1,0 +1,161 @@
+"""Who is a duplicate of whom: candidate pairs from keys, connected components, the documents that survive.
+
+Nodes are documents as integers. Whatever the order of the edges, the result is the same.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from roots import minhash
+
+
+def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) -> np.ndarray:
+    """The pairs of documents that share a key, each once.
+
+    A bucket is the documents of one key. Up to bucket_max documents it gives every pair. A larger one, whose
+    pairs would grow with its square, gives those of its smallest document with every other, and of each with
+    the next: all stay joined to the bucket, but a pair in it may have to be found through another band.
+
+    band_keys uint64 [n] and docs int64 [n] belong together row by row; minhash.NO_BAND is nobody's key
+    returns   int64 [pairs, 2], smaller document first, ascending, no repeats
+    raises    ValueError if bucket_max < 2
+    """
+    if bucket_max < 2:
+        raise ValueError(
+            f"clusters.candidate_pairs: bucket_max must be 2 or more documents, got {bucket_max}"
+        )
+    real = band_keys != minhash.NO_BAND
+    names, ranks = np.unique(docs[real], return_inverse=True)  # ranks fit 32 bits: a pair fits one integer
+    order = np.lexsort((ranks, band_keys[real]))
+    keys = band_keys[real][order]
+    buckets = np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [len(keys)]])
+    packed = np.unique(_bucket_pairs(buckets, ranks[order].astype(np.uint64), bucket_max))
+    return np.stack([names[packed >> np.uint64(32)], names[packed & np.uint64(0xFFFFFFFF)]], axis=1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _bucket_pairs(buckets, ranks, bucket_max):
+    """Pairs as smaller << 32 | larger, with repeats; buckets int64 [n + 1], ranks ascend in each (uint64)."""
+    size = 0
+    for k in range(len(buckets) - 1):
+        members = buckets[k + 1] - buckets[k]
+        size += members * (members - 1) // 2 if members <= bucket_max else 2 * members
+    out = np.empty(size, np.uint64)
+    size = 0
+    for k in range(len(buckets) - 1):
+        first, last = buckets[k], buckets[k + 1]
+        for i in range(first, last - 1):
+            stop = last if i == first or last - first <= bucket_max else i + 2
+            for j in range(i + 1, stop):
+                out[size] = ranks[i] << np.uint64(32) | ranks[j]
+                size += ranks[i] != ranks[j]  # a document twice in a bucket is no pair: written over
+    return out[:size]
+
+
+def components(edges: np.ndarray, nodes: int) -> np.ndarray:
+    """The connected component of each node, named by its smallest member.
+
+    edges   int64 [n, 2], of nodes 0 to nodes - 1
+    returns int64 [nodes]
+    raises  ValueError where an edge leads to no node
+    """
+    _check_edges("components", edges, nodes)
+    return _components(edges, nodes)
+
+
+def _check_edges(function: str, edges: np.ndarray, nodes: int) -> None:
+    # Compiled code would write beyond its arrays without a word.
+    outside = np.flatnonzero(((edges < 0) | (edges >= nodes)).any(axis=1))
+    if len(outside):
+        pair = edges[outside[0]].tolist()
+        raise ValueError(f"clusters.{function}: edge {outside[0]} joins {pair}, nodes are 0 to {nodes - 1}")
+
+
+@numba.njit(nogil=True, cache=True)
+def _components(edges, nodes):
+    parent = np.arange(nodes)
+    for k in range(len(edges)):
+        a, b = _root(parent, edges[k, 0]), _root(parent, edges[k, 1])
+        parent[max(a, b)] = min(a, b)  # the smaller becomes the root, so that a root is its component's name
+    for node in range(nodes):
+        parent[node] = parent[parent[node]]  # parents are smaller, hence final
+    return parent
+
+
+@numba.njit(nogil=True, cache=True)
+def _root(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+def survivors(
+    order: np.ndarray, edges: np.ndarray, similarity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keep documents in order of priority, unless one that is already kept is a verified duplicate.
+
+    So each removed document has a witness that survives and is joined to it by an edge: of a chain a-b-c
+    without an edge a-c, a and c stay; connected components would keep only a. Linear in nodes + edges.
+
+    order      int64 [nodes], every node once, the one to keep first
+    edges      int64 [n, 2], verified pairs either way round; loops are ignored, of repeats the highest counts
+    similarity float [n]
+    returns    removed bool [nodes];
+               witness int64 [nodes], of the kept nodes before it the most similar, among equals the first in
+               `order`; -1 for a kept node;
+               witness_similarity float64 [nodes], NaN for a kept node
+    raises     ValueError where `order` is no permutation, an edge leads to no node, or lengths do not fit
+    """
+    nodes = len(order)
+    rank = np.full(nodes, -1, np.int64)
+    if nodes and order.min() >= 0 and order.max() < nodes:
+        rank[order] = np.arange(nodes)
+    if (rank < 0).any():
+        raise ValueError(f"clusters.survivors: order must hold each node from 0 to {nodes - 1} once")
+    if len(similarity) != len(edges):
+        raise ValueError(f"clusters.survivors: got {len(edges)} edges and {len(similarity)} similarities")
+    _check_edges("survivors", edges, nodes)
+    return _survivors(order, rank, edges, similarity)
+
+
+@numba.njit(nogil=True, cache=True)
+def _survivors(order, rank, edges, similarity):
+    nodes = len(order)
+    removed = np.zeros(nodes, np.bool_)
+    witness = np.full(nodes, -1, np.int64)
+    highest = np.full(nodes, np.nan)
+    starts, earlier = _earlier_neighbours(rank, edges)
+    for node in order:
+        for slot in range(starts[node], starts[node + 1]):
+            edge = earlier[slot]
+            other = edges[edge, 0] if edges[edge, 1] == node else edges[edge, 1]
+            if removed[other]:
+                continue
+            s = similarity[edge]
+            tie = s == highest[node] and rank[other] < rank[witness[node]]
+            if not removed[node] or s > highest[node] or tie:
+                removed[node], witness[node], highest[node] = True, other, s
+    return removed, witness, highest
+
+
+@numba.njit(nogil=True, cache=True)
+def _earlier_neighbours(rank, edges):
+    """The edges of each node to nodes of lower rank: edge numbers earlier[starts[node]:starts[node + 1]]."""
+    starts = np.zeros(len(rank) + 2, np.int64)
+    for k in range(len(edges)):
+        a, b = edges[k, 0], edges[k, 1]
+        if a != b:
+            starts[(a if rank[a] > rank[b] else b) + 2] += 1
+    for node in range(2, len(starts)):
+        starts[node] += starts[node - 1]
+    earlier = np.empty(starts[-1], np.int64)
+    for k in range(len(edges)):
+        a, b = edges[k, 0], edges[k, 1]
+        if a != b:
+            later = a if rank[a] > rank[b] else b
+            earlier[starts[later + 1]] = k
+            starts[later + 1] += 1
+    return starts, earlier

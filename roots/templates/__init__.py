@@ -1,0 +1,1 @@
+"""Jinja2 templates of the data cards; `roots.card` fills them."""

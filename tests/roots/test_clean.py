@@ -1,0 +1,268 @@
+"""The named cleaning steps, against the vectors of the original code and by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from roots import clean, lines, schema
+
+VECTORS = Path(__file__).parents[2] / "../shared/reference/golden_vectors.json"
+
+
+def documents(texts, metas=None):
+    ids = [f"s/f:{i}" for i in range(len(texts))]
+    return schema.documents(ids, "s", "en", texts, [json.dumps(meta) for meta in metas] if metas else None)
+
+
+def texts(docs):
+    return docs.column("text").to_pylist()
+
+
+def run(names, texts_, metas=None):
+    """Texts that stay, and the reasons of all."""
+    kept, reasons = clean.run(clean.parse(names), documents(texts_, metas))
+    return texts(kept), reasons.to_pylist()
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    if not VECTORS.exists():
+        pytest.skip("the reference vectors are not beside this checkout")
+    return json.loads(VECTORS.read_text())["catalogue_cleaning"]["cases"]
+
+
+def blanked(names, texts_, metas=None):
+    """As the original shows it: a removed duplicate is an empty text."""
+    kept, reasons = run(names, texts_, metas)
+    rest = iter(kept)
+    return [next(rest) if reason is None else "" for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dedup_document",
+        "dedup_pseudocrawl_newspapers",
+        "remove_lines_with_code",
+        "replace_newline_with_space",
+    ],
+)
+def test_a_step_gives_what_the_original_gave(vectors, name):
+    given, expected = vectors[name]["inp"], vectors[name]["out"]
+    if isinstance(given, str):
+        given, expected = [given], [expected]
+    assert blanked([name], given) == expected
+
+
+def test_wiktionary_notices_go_as_in_the_original(vectors):
+    case = vectors["strip_substrings_en_wiktionary"]
+    assert run(["strip_substrings_en_wiktionary"], [case["inp"]])[0] == [case["out"]]
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_a_template_line_goes_when_ten_documents_have_it(vectors, count):
+    case = vectors[f"dedup_template_soft_{count}docs_first"]
+    given = [f"  Title {i} \nSubscribe to our newsletter\nshort\nbody {i}" for i in range(count)]
+    assert given[0] == case["inp"]
+    assert run(["dedup_template_soft"], given)[0][0] == case["out"]
+
+
+def test_repeats_within_one_document_count_towards_a_template():
+    line = "exactly fifteen"
+    assert run(["dedup_template_soft"], [f"a\n{line}\n" * 10])[0] == ["\n".join(["a"] * 10) + "\n"]
+    assert run(["dedup_template_soft"], [f"{line[1:]}\n" * 10])[0] == [f"{line[1:]}\n" * 10]
+
+
+def test_of_documents_with_one_url_the_first_stays(vectors):
+    case = vectors["dedup_document_on_url"]
+    given = [f"t{i}" for i in range(5)]
+    assert blanked(["dedup_document_on_url"], given, [{"url": url} for url in case["urls"]]) == case["out"]
+
+
+def test_a_document_without_a_url_always_stays():
+    metas = [{}, {"url": None}, {"url": "u?a"}, {}, {"url": "u?b"}]
+    assert run(["dedup_document_on_url"], list("abcde"), metas) == (
+        list("abcd"),
+        [None] * 4 + ["duplicate_url"],
+    )
+
+
+def test_the_cointelegraph_key_also_ends_at_amp(vectors):
+    case = vectors["url_key_cointelegraph"]
+    name = "dedup_document_on_url_lm_es_pseudocrawl-filtered_341_es_cointelegraph_com"
+    kept = {key: i for i, key in reversed(list(enumerate(case["keys"])))}
+    given = [f"t{i}" for i in range(len(case["urls"]))]
+    expected = [
+        text if kept[key] == i else "" for i, (text, key) in enumerate(zip(given, case["keys"], strict=True))
+    ]
+    assert blanked([name], given, [{"url": url} for url in case["urls"]]) == expected
+
+
+def test_duplicates_are_removed_with_their_reason_at_once():
+    assert run(["dedup_document"], ["A b 1", "Ab!", "ab"]) == (
+        ["A b 1", "ab"],
+        [None, "duplicate_document", None],
+    )
+
+
+def test_white_space_alone_is_no_text(vectors):
+    case = vectors["filter_remove_empty_docs"]
+    for given, keep in zip(case["inp"], case["keep"], strict=True):
+        assert run(["filter_remove_empty_docs"], [given])[1] == [None if keep else "empty_text"]
+
+
+def test_has_text_agrees_with_str_strip_on_every_code_point():
+    every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    assert np.array_equal(lines.has_text(pa.array(every)), [bool(c.strip()) for c in every])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("filter_small_docs_bytes_300", "a" * 299, "too_few_bytes"),
+        ("filter_small_docs_bytes_300", "a" * 300, None),
+        ("filter_small_docs_bytes_300", "语" * 100, None),
+        ("filter_small_docs_bytes_1024", "ع" * 511, "too_few_bytes"),
+        ("filter_small_docs_bytes_1024", "ع" * 512, None),
+        ("filter_small_docs", "a " * 13, "too_few_words"),
+        ("filter_small_docs", "a " * 14, None),
+        ("filter_small_docs", " " * 14, None),
+        ("filter_small_docs", "a\n" * 20, "too_few_words"),
+    ],
+)
+def test_a_small_document_is_removed(name, text, reason):
+    assert run([name], [text])[1] == [reason]
+
+
+def test_user_pages_and_what_is_no_text_are_removed_from_a_wiki():
+    metas = [
+        {"title": "User talk", "type": "text"},
+        {"title": "Users", "type": "text"},
+        {"title": "A User ", "type": "template"},
+        {"title": 5},
+        {},
+    ]
+    assert run(["filter_wiki_user_titles"], list("abcde"), metas)[1] == [
+        "wiki_user_page",
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert run(["filter_wiki_non_text_type"], list("abcde"), metas)[1] == [None, None] + ["wiki_non_text"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("remove_lines_with_code", "{", ""),
+        ("remove_lines_with_code", "{\n\n x \n}\n", "\n x \n"),
+        ("remove_lines_with_code", "[i f\n[IF\n< script", "[i f\n[IF\n< script"),
+        ("remove_html_spans", "a<br>\nb\n<div>\n<p>", "b\n<p>"),
+        ("remove_html_spans_sanad", "var x\nvariable\nimg", "variable\nimg"),
+        ("remove_wiki_mojibake", "àÀ À\nÀÀ\nملف", "ÀÀ\nملف"),
+        ("replace_newline_with_space", "\n语\r\nb\n", " 语\r b "),
+        ("strip_substrings_en_wiktionary", "x(+)(For audio required quickly, visit WT:APR)\ny", "x(+)\ny"),
+    ],
+)
+def test_a_map_changes_the_text(name, given, expected):
+    assert run([name], [given])[0] == [expected]
+
+
+def test_the_first_listed_phrase_wins_where_two_begin_together():
+    phrases = ["ab", "abc", "语"]
+    assert lines.stripped_of(pa.array(["abcab语x", "a", ""]), phrases).to_pylist() == ["cx", "a", ""]
+
+
+def test_the_commonest_recipe_removes_and_keeps_in_its_order():
+    names = [
+        "dedup_document_on_url",
+        "dedup_document",
+        "dedup_pseudocrawl_newspapers",
+        "filter_remove_empty_docs",
+    ]
+    names += ["remove_lines_with_code", "filter_small_docs_bytes_1024"]
+    body = ["語" * 400, "b" * 1100]
+    given = ["x", f"menu\n{body[0]}\nf() {{", "y", f"menu\n{body[1]}", "menu", f"menu {body[1]}"]
+    urls = ["u", "v", "u?page=2", "w", "z", "q"]
+    kept, reasons = run(names, given, [{"url": url} for url in urls])
+    assert kept == body
+    assert reasons == ["too_few_bytes", None, "duplicate_url", None, "empty_text", "duplicate_document"]
+
+
+MIXED = ["{\na", "", " \n", "User\nb } \nc", "語\n<script\nd", "e\nf" * 300, "<a\nÀ À\nvar x", "x" * 400]
+
+
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Map)])
+def test_a_map_does_not_depend_on_the_batches(name):
+    step, docs = clean.STEPS[name], documents(MIXED)
+    whole = step.text(docs).to_pylist()
+    assert [step.text(docs.slice(i, 1)).to_pylist()[0] for i in range(len(MIXED))] == whole
+    assert step.text(docs.slice(3, 4)).to_pylist() == whole[3:7]
+    assert step.text(docs.slice(2, 0)).to_pylist() == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Filter)]
+)
+def test_a_filter_does_not_depend_on_the_batches(name):
+    step = clean.STEPS[name]
+    docs = documents(MIXED, [{"title": "User x"} if i % 2 else {"type": "text"} for i in range(len(MIXED))])
+    whole = step.keep(docs)
+    assert whole.dtype == bool
+    assert [bool(step.keep(docs.slice(i, 1))[0]) for i in range(len(MIXED))] == whole.tolist()
+
+
+def test_frequent_lines_gathered_in_parts_give_what_the_whole_source_gives():
+    step = clean.STEPS["dedup_pseudocrawl_newspapers"]
+    docs = documents(MIXED)
+    parts = [docs.slice(0, 3).column("text"), docs.slice(3).column("text")]
+    frequent = lines.frequent(np.concatenate([step.keys(part) for part in parts]), step.count_min)
+    assert [t for part in parts for t in step.drop(part, frequent).to_pylist()] == texts(
+        clean.run([step], docs)[0]
+    )
+
+
+def test_every_key_is_found_among_a_sorted_table_and_no_other():
+    random = np.random.default_rng(7)
+    keys = random.integers(0, 6, (500, 2), np.uint64)
+    wanted = np.unique(random.integers(0, 6, (12, 2), np.uint64), axis=0)
+    known = {tuple(key) for key in wanted.tolist()}
+    assert lines.among(keys, wanted).tolist() == [tuple(key) in known for key in keys.tolist()]
+
+
+def test_an_unknown_step_is_refused_with_the_nearest_name():
+    with pytest.raises(
+        ValueError, match=r"step 2, 'dedup_documents', is not implemented; .*'dedup_document'"
+    ):
+        clean.parse(["filter_small_docs", "dedup_documents"])
+
+
+def test_implemented_tells_whether_all_of_a_recipe_can_be_run():
+    assert clean.implemented(["dedup_document", "dedup_template_soft"])
+    assert not clean.implemented(["dedup_document", "split_sentences_en"])
+
+
+def test_the_table_has_each_step_under_its_own_name():
+    assert all(name == step.name for name, step in clean.STEPS.items())
+    assert len(clean.STEPS) == 17
+
+
+def test_constants_are_those_of_the_reference():
+    path = VECTORS.parent / "cleaning_constants.json"
+    if not path.exists():
+        pytest.skip("the reference constants are not beside this checkout")
+    constants = json.loads(path.read_text())
+    assert list(clean.WIKTIONARY_NOTICES) == constants["strip_substrings_en_wiktionary"]
+    for name in (
+        "remove_lines_with_code",
+        "remove_html_spans",
+        "remove_html_spans_sanad",
+        "remove_wiki_mojibake",
+    ):
+        for mark in constants[name]:
+            assert run([name], [f"a\nx{mark}y\nb"])[0] == ["a\nb"]
+        assert run([name], ["<p\n/a>"])[0] == ["<p\n/a>"]

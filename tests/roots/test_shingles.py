@@ -1,0 +1,183 @@
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from roots import shingles, utf8
+
+TEXTS = {
+    "en": "The rain came late this year, and the RAIN came hard: we lost 12 goats.",
+    "fr": "L'été, nous allions à la rivière; l'ÉTÉ suivant, plus d'eau.",
+    "ar": "جلسنا تحت الشجرة، ثم عدنا إلى البيت قبل الغروب.",
+    "zhs": "今天下雨，我们没有去市场。iPhone 手机也没电了。",
+    "th": "วันนี้ฝนตก เราไม่ได้ไปตลาด",
+    "indic-hi": "आज बारिश हुई, इसलिए हम बाज़ार नहीं गए।",
+    "vi": "Hôm nay trời mưa nên chúng tôi không đi chợ.",
+    "code": "def add_one(x):\n    return x + 1  # add_one\n",
+    "emoji": "so 👍🏽 good 👍🏽 𝒳 𐐀𐐁",
+}
+MASK = (1 << 64) - 1
+
+
+def tokens_of(text):
+    """The rule in plain Python: word runs and single unspaced code points, lower case."""
+    kinds, lower = utf8.kinds(), utf8.lowercase()
+    tokens, run = [], ""
+    for c in text:
+        kind = kinds[ord(c)]
+        if kind == utf8.WORD:
+            run += chr(lower[ord(c)])
+            continue
+        if run:
+            tokens.append(run)
+            run = ""
+        if kind == utf8.UNSPACED:
+            tokens.append(chr(lower[ord(c)]))
+    return [*tokens, run] if run else tokens
+
+
+def shingles_of(text, ngram):
+    tokens = tokens_of(text)
+    if len(tokens) < ngram:
+        return [tuple(tokens)] if tokens else []
+    return [tuple(tokens[k : k + ngram]) for k in range(len(tokens) - ngram + 1)]
+
+
+def mix(x):
+    for multiplier in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x = (x ^ x >> 33) * multiplier & MASK
+    return x ^ x >> 33
+
+
+def hash_of(shingle):
+    """The hash as its formula says, in Python's whole numbers."""
+    rolling = 0
+    for token in shingle:
+        h = 0
+        for c in token:
+            unspaced = (1 << 21) if utf8.kinds()[ord(c)] == utf8.UNSPACED else 0
+            h = (h ^ ord(c) ^ unspaced) * 0x9E3779B97F4A7C15 & MASK
+        rolling = (rolling * 0xD1342543DE82EF95 + mix(h)) & MASK
+    return mix(rolling)
+
+
+def per_document(values, offsets):
+    return [values[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+
+
+@pytest.mark.parametrize("ngram", [1, 3, 5, 40])
+@pytest.mark.parametrize("language", TEXTS)
+def test_hashes_follow_the_token_rule_and_the_formula(language, ngram):
+    values, offsets = shingles.hashes(pa.array([TEXTS[language]]), ngram)
+    assert per_document(values, offsets) == [[hash_of(s) for s in shingles_of(TEXTS[language], ngram)]]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        pytest.param("Hello, hello_World 2x", ["hello", "hello_world", "2x"], id="en"),
+        pytest.param("我们a去b1", ["我", "们", "a", "去", "b1"], id="zhs"),
+        pytest.param("ÉTÉ\u00a0Ωmega—x", ["été", "ωmega", "x"], id="fr"),
+        pytest.param("بيت، بيت", ["بيت", "بيت"], id="ar"),
+        pytest.param("\x00 \t\n…!", [], id="none"),
+    ],
+)
+def test_tokens_are_word_runs_and_single_unspaced_characters(text, tokens):
+    values, _ = shingles.hashes(pa.array([text]), 1)
+    assert values.tolist() == [hash_of((t,)) for t in tokens]
+
+
+ALPHABET = st.sampled_from("aAbzÉ1_ \n.,-ßПя我ก中ー한👍𐐀\u0301")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(ALPHABET, max_size=40), max_size=6), st.integers(1, 6))
+@example(["", "a", ""], 5)
+def test_equal_hashes_mean_equal_shingles(texts, ngram):
+    values, offsets = shingles.hashes(pa.array(texts, pa.string()), ngram)
+    expected = [shingles_of(text, ngram) for text in texts]
+    assert np.diff(offsets).tolist() == [len(e) for e in expected]
+    pairs = set(zip(values.tolist(), [s for e in expected for s in e], strict=True))
+    assert len(pairs) == len({h for h, _ in pairs}) == len({s for _, s in pairs})
+
+
+@pytest.mark.parametrize("length", [511, 512, 513, 516, 517, 1024, 3000])
+@pytest.mark.parametrize("unit", ["{} ", "{}我", "我"], ids=["en", "mixed", "zhs"])
+def test_a_document_longer_than_a_block_is_hashed_like_one_piece(unit, length):
+    text = "".join(unit.format(k % 700) for k in range(length))
+    for tail in ("", "...   ", "x"):
+        values, _ = shingles.hashes(pa.array([text + tail]), 5)
+        assert values.tolist() == [hash_of(s) for s in shingles_of(text + tail, 5)]
+
+
+def test_a_word_longer_than_a_block_is_one_token():
+    values, _ = shingles.hashes(pa.array(["Aé" * 2000]), 5)
+    assert values.tolist() == [hash_of(("aé" * 2000,))]
+
+
+def test_separators_that_fill_the_rest_of_a_document_add_no_shingle():
+    text = "w " * 516  # the block of 512 + 5 tokens ends just before the separators
+    for spaces in (0, 1, 2, 5000):
+        assert len(shingles.hashes(pa.array([text + " " * spaces]), 5)[0]) == 512
+
+
+def test_slices_and_other_batches_give_the_same_hashes():
+    texts = [*TEXTS.values(), "", "one two", "x " * 2000]
+    whole = per_document(*shingles.hashes(pa.array(texts), 5))
+    array = pa.array(["unrelated", *texts, "unrelated"])
+    assert per_document(*shingles.hashes(array[1:-1], 5)) == whole
+    assert [per_document(*shingles.hashes(array[k : k + 1], 5))[0] for k in range(1, len(texts) + 1)] == whole
+
+
+def test_an_array_without_documents_has_no_shingles():
+    values, offsets = shingles.hashes(pa.array([], pa.string()), 5)
+    assert (values.tolist(), offsets.tolist()) == ([], [0])
+
+
+def test_the_low_32_bits_are_balanced_and_collide_no_more_than_chance():
+    text = pa.array([" ".join(f"w{k}" for k in range(200_000)), "".join(map(chr, range(0x4E00, 0x9F00)))])
+    low = np.unique(shingles.hashes(text, 2)[0]).astype(np.uint32)
+    n = len(low)
+    for bit in range(32):
+        assert abs(np.mean(low >> np.uint32(bit) & 1) - 0.5) < 4 * 0.5 / n**0.5
+    expected = n * n / 2 / 2**32
+    assert abs(n - len(np.unique(low)) - expected) < 4 * expected**0.5 + 1
+
+
+def test_sets_are_sorted_and_hold_each_shingle_once():
+    texts = ["a b a b a b", "", "c"]
+    values, offsets = shingles.sets(pa.array(texts), 2)
+    expected = [sorted({hash_of(s) for s in shingles_of(text, 2)}) for text in texts]
+    assert per_document(values, offsets) == expected
+
+
+sets_of_numbers = st.sets(st.integers(0, 12)).map(lambda s: np.array(sorted(s), np.uint64))
+
+
+@settings(max_examples=60, deadline=None)
+@given(sets_of_numbers, sets_of_numbers)
+def test_jaccard_is_intersection_over_union(a, b):
+    union = set(a) | set(b)
+    assert shingles.jaccard(a, b) == (len(set(a) & set(b)) / len(union) if union else 0.0)
+
+
+def test_pair_jaccard_compares_the_named_rows():
+    # word pairs: {ab, bc, cd}, {bc, cd, de}, none
+    values, offsets = shingles.sets(pa.array(["a b c d", "B, c; d e", ""]), 2)
+    pairs = np.array([[0, 1], [1, 1], [0, 2], [2, 2]])
+    assert shingles.pair_jaccard(values, offsets, pairs).tolist() == [0.5, 1.0, 0.0, 0.0]
+    assert shingles.pair_jaccard(values, offsets, np.empty((0, 2), np.int64)).tolist() == []
+
+
+def test_pair_jaccard_refuses_a_row_that_is_not_there():
+    values, offsets = shingles.sets(pa.array(["a", "b"]), 2)
+    with pytest.raises(ValueError, match=r"pair_jaccard: pairs name rows 0 to 2, but there are 2 documents"):
+        shingles.pair_jaccard(values, offsets, np.array([[0, 2]]))
+
+
+def test_a_shingle_of_no_tokens_is_refused():
+    with pytest.raises(ValueError, match=r"ngram, the tokens in a shingle, must be at least 1, got 0"):
+        shingles.hashes(pa.array(["a"]), 0)
