@@ -119,7 +119,7 @@ _ADVICE = "it was altered or the disk failed; delete this folder to go on from t
 def load(path: Path) -> tuple[Place, dict[str, Any]]:
     """A checkpoint's manifest and its state, on the CPU.
 
-    raises  like `describe`; ValueError for a state with more than tensors and plain values, or another manifest
+    raises  like `describe`; ValueError for a state that holds other objects, or belongs to another manifest
     """
     place = describe(path)
     try:

@@ -46,6 +46,16 @@ class BloomConfig:
         h = self.hidden
         return self.vocabulary * h + self.layers * (12 * h * h + 13 * h) + 4 * h
 
+    def token_flops(self, sequence: int, recomputed: bool = False) -> float:
+        """Floating-point operations per token of training: 24 k l h^2 (1 + s / 6 h + V / 16 l h).
+
+        recomputed  the forward pass is done twice (k = 4, as in BLOOM's logs), else k = 3
+        source      Narayanan et al. 2021 (arXiv 2104.04473), equation 3; bigscience math/README.md
+        """
+        h, factor = self.hidden, 4 if recomputed else 3
+        share = 1 + sequence / (6 * h) + self.vocabulary / (16 * self.layers * h)
+        return 24 * factor * self.layers * h * h * share
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Training:

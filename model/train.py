@@ -278,7 +278,11 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _deterministic(device: torch.device, threads: int) -> Iterator[None]:
-    """Same numbers in every run on this machine; an operation that cannot promise it is an error."""
+    """Same numbers in every run on this machine; an operation that cannot promise it is an error.
+
+    The price on an H200: 560M at 29,352 tokens/s instead of 50,853 (torch 2.11, 4 x 2,048 tokens a step), in
+    SDPA's backward.
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     if device.type == "cuda":  # cuBLAS knows no other switch, and torch refuses to multiply without it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

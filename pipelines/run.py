@@ -87,7 +87,7 @@ def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, w
     folder = context.folder(chosen.name)
     stage.clear_stale(chosen, {task.name for task, _ in now.tasks}, context)
     for index in now.pending:
-        (folder / (now.tasks[index][0].name + manifest.MANIFEST)).unlink(missing_ok=True)
+        stage.forget(folder, now.tasks[index][0].name)
     if now.pending or not declared(now, context):
         (folder / manifest.SUCCESS).unlink(missing_ok=True)
         stage.write_plan(chosen, now.tasks, context)

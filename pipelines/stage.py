@@ -453,9 +453,7 @@ def clear_stale(stage: Stage, names: set[str], context: Context) -> None:
     for path in list(folder.rglob("*" + manifest.MANIFEST)):
         name = path.relative_to(folder).as_posix().removesuffix(manifest.MANIFEST)
         if name not in names:
-            for file in _files_named(path):
-                (folder / file).unlink(missing_ok=True)
-            path.unlink()
+            forget(folder, name)
     listed = {name for task in names for name in _files_named(folder / (task + manifest.MANIFEST))}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -464,6 +462,15 @@ def clear_stale(stage: Stage, names: set[str], context: Context) -> None:
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
+
+
+def forget(folder: Path, name: str) -> None:
+    """Remove a task's manifest, then the files that it lists: the task will be done again, or never."""
+    path = folder / (name + manifest.MANIFEST)
+    files = _files_named(path)
+    path.unlink(missing_ok=True)
+    for file in files:
+        (folder / file).unlink(missing_ok=True)
 
 
 def _files_named(path: Path) -> list[str]:

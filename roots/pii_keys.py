@@ -8,7 +8,7 @@ import numpy as np
 from roots import pii_kernels as kernels
 from roots import pii_rules, utf8
 
-GROUPS_MAX = 16  # separated groups followed; the original had no limit, and took more than linear time
+GROUPS_MAX = 8  # separated groups followed; the original had no limit, and took more than linear time
 KEY_MIN = 20  # characters of an opaque key: the shortest in wide use (AWS access key id) has 20
 PREFIXED_RUN_MAX = 16  # letters of one case in a row in a key with a known prefix; identifiers have more
 KEY_ENTROPY_MIN = 3.0  # bits a character; 20 random hexadecimal digits have 3.4 on average, "a1a1a1..." has 1
@@ -29,9 +29,29 @@ def _joins(b, level):
 
 
 @numba.njit(nogil=True, cache=True)
-def opaque(data, lo, hi, row, rules, out, n):
-    # A run of KEY_MIN covers one of the bytes KEY_MIN apart: most of the text is never looked at.
-    i = lo + KEY_MIN - 1
+def opaque(data, offsets, rules):
+    """Candidates of the default preset: int64 [candidates, 6]."""
+    out, n = np.empty((64, 6), np.int64), np.int64(0)
+    for row in range(len(offsets) - 1):
+        out, n = _opaque(data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, rules, out, n)
+    return out[:n]
+
+
+@numba.njit(nogil=True, cache=True)
+def _opaque(data, lo, hi, row, rules, out, n):
+    s, e = _next_run(data, lo, lo, hi)
+    while s < hi:
+        for level in range(3):  # the whole run, its parts between '/' and '+', and those between '_' and '-'
+            out, n = _pieces(data, s, e, level, row, rules, out, n)
+        s, e = _next_run(data, lo, e, hi)
+    return out, n
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_run(data, lo, i, hi):
+    """The first run of KEY_MIN bytes or more, after byte i: start and end, both hi if there is none."""
+    # It covers one of the bytes KEY_MIN apart: most of the text is never looked at.
+    i += KEY_MIN - 1
     while i < hi:
         if not _joins(data[i], 0):
             i += KEY_MIN
@@ -42,12 +62,9 @@ def opaque(data, lo, hi, row, rules, out, n):
         while e < hi and _joins(data[e], 0):
             e += 1
         if e - s >= KEY_MIN:
-            for level in range(
-                3
-            ):  # the whole run, its parts between '/' and '+', and those between '_' and '-'
-                out, n = _pieces(data, s, e, level, row, rules, out, n)
+            return s, e
         i = e + KEY_MIN
-    return out, n
+    return hi, hi
 
 
 @numba.njit(nogil=True, cache=True)
@@ -114,9 +131,10 @@ def _is_key(data, p, q, rules):
         return False
     if longest <= PREFIXED_RUN_MAX and _prefixed(data, p, q, rules):
         return True
-    if size < KEY_MIN or digits < 3 or size - digits < 3 or mixes < 3 or 4 * changes < size:
+    # Either many changes of any kind, or enough digits among the letters: names in code have fewer of both.
+    if size < KEY_MIN or (2 * changes < size and (digits < 3 or mixes < 3 or 4 * changes < size)):
         return False
-    if 2 * wordy > size or 8 * plain > size:
+    if 8 * plain > size or (2 * wordy > size and 10 * mixes < 3 * size):
         return False
     # The longest one-case run of random text grows with the log of its length; words make longer ones.
     if longest > 8 + max(0.0, np.log2(size) - 5.0):
@@ -146,23 +164,48 @@ def _prefixed(data, p, q, rules):
 
 
 @numba.njit(nogil=True, cache=True)
-def grouped(data, lo, hi, row, rules, out, n):
-    i, previous = lo, np.int64(32)
+def grouped(data, offsets, rules):
+    """Candidates of the original's preset: int64 [candidates, 6]."""
+    out, n = np.empty((64, 6), np.int64), np.int64(0)
+    for row in range(len(offsets) - 1):
+        out, n = _grouped(data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, rules, out, n)
+    return out[:n]
+
+
+@numba.njit(nogil=True, cache=True)
+def _grouped(data, lo, hi, row, rules, out, n):
+    i, colon = _next_word(data, lo, lo, hi, rules.classes)
+    while i < hi:
+        # A colon is a delimiter and a part of an alternating key: that is followed from its run's start alone.
+        if not colon:
+            end, last = _alternating(data, hi, i, rules.classes, rules.digits, rules.dashes)
+            if end > 0:
+                out, n = kernels.put(out, n, row, i, end, i - 1, last, pii_rules.KEY)
+        end, last = _separated(data, hi, i, rules.classes, rules.digits, rules.dashes)
+        if end > 0:
+            out, n = kernels.put(out, n, row, i, end, i - 1, last, pii_rules.KEY)
+        i, colon = _next_word(data, lo, i + 1, hi, rules.classes)
+    return out, n
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_word(data, lo, i, hi, classes):
+    """First character from byte i on that follows a delimiter, or begins the document, and is none (or a colon).
+
+    returns its place, hi if there is none, and whether it follows a colon
+    """
+    previous = np.int64(32)
+    if i > lo:
+        while i < hi and data[i] & 0xC0 == 0x80:
+            i += 1
+        previous = kernels.before(data, i)[1]
     while i < hi:
         cp, width = utf8.decode(data, i)
-        if rules.classes[previous] & pii_rules.EDGE:
-            # A colon is a delimiter and a part of an alternating key: that is followed from its run's start.
-            if previous != kernels.COLON and (_is_letter(cp) or _is_mark(cp, rules)):
-                end, last = _alternating(data, hi, i, rules)
-                if end > 0:
-                    out, n = kernels.put(out, n, row, i, end, i - 1, last, pii_rules.KEY)
-            if rules.digits[cp] >= 0 or 65 <= cp <= 90:
-                end, last = _separated(data, hi, i, rules)
-                if end > 0:
-                    out, n = kernels.put(out, n, row, i, end, i - 1, last, pii_rules.KEY)
+        if classes[previous] & pii_rules.EDGE and (cp == kernels.COLON or not classes[cp] & pii_rules.EDGE):
+            return i, previous == kernels.COLON
         previous = cp
         i += width
-    return out, n
+    return hi, False
 
 
 NO = -(2**60)  # groups in a shape that was not begun
@@ -174,17 +217,17 @@ def _is_letter(cp):
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_mark(cp, rules):
-    return rules.digits[cp] >= 0 or rules.dashes[cp] or cp in (43, 47, kernels.COLON, kernels.EQUALS)
+def _is_mark(cp, digits, dashes):
+    return digits[cp] >= 0 or dashes[cp] or cp in (43, 47, kernels.COLON, kernels.EQUALS)
 
 
 @numba.njit(nogil=True, cache=True)
-def _ends(data, hi, i, rules):
-    return i >= hi or (rules.classes[utf8.decode(data, i)[0]] & pii_rules.EDGE) > 0
+def _ends(data, hi, i, classes):
+    return i >= hi or (classes[utf8.decode(data, i)[0]] & pii_rules.EDGE) > 0
 
 
 @numba.njit(nogil=True, cache=True)
-def _alternating(data, hi, i, rules):
+def _alternating(data, hi, i, classes, digits, dashes):
     """End of the longest alternating key at byte i (0 = none), and end of what was read.
 
     Four groups or more, each of letters then marks (lm, then lm_ once it is complete) or marks then letters
@@ -194,7 +237,7 @@ def _alternating(data, hi, i, rules):
     lm, lm_, ml, ml_, done, end = NO, NO, NO, NO, 0, 0
     while i < hi:
         cp, width = utf8.decode(data, i)
-        letter, mark = _is_letter(cp), _is_mark(cp, rules)
+        letter, mark = _is_letter(cp), _is_mark(cp, digits, dashes)
         lm, lm_, ml, ml_ = (
             max(lm, done) if letter else NO,
             max(lm + 1, lm_) if mark or cp == 95 else NO,
@@ -203,7 +246,7 @@ def _alternating(data, hi, i, rules):
         )
         done = max(lm_, ml_)
         i += width
-        if done >= 4 and _ends(data, hi, i, rules):
+        if done >= 4 and _ends(data, hi, i, classes):
             end = i
         if lm < 0 and ml < 0 and done < 0:
             break
@@ -211,7 +254,7 @@ def _alternating(data, hi, i, rules):
 
 
 @numba.njit(nogil=True, cache=True)
-def _separated(data, hi, i, rules):
+def _separated(data, hi, i, classes, digits, dashes):
     """End of the longest key of separated groups at byte i (0 = none), and end of what was read.
 
     Three groups or more, each of 3 digits or more (d1, d2, d3), or capitals, digits, capitals (u, ud, udu;
@@ -222,9 +265,9 @@ def _separated(data, hi, i, rules):
     end, gaps, begin = 0, 0, 0  # begin = groups complete where the next may begin
     while i < hi and gaps < GROUPS_MAX:
         cp, width = utf8.decode(data, i)
-        digit, upper = rules.digits[cp] >= 0, 65 <= cp <= 90
+        digit, upper = digits[cp] >= 0, 65 <= cp <= 90
         if not digit and not upper:
-            gaps, begin = gaps + 1, done if rules.dashes[cp] or cp == 32 else NO
+            gaps, begin = gaps + 1, done if dashes[cp] or cp == 32 else NO
             d1, d2, d3, u, ud, udu, n, nu, nun, done = NO, NO, NO, NO, NO, NO, NO, NO, NO, NO
         else:
             d1, d2, d3, u, ud, udu, n, nu, nun = (
@@ -241,7 +284,7 @@ def _separated(data, hi, i, rules):
             done = max(max(d3, ud, udu), max(nu, nun))
             begin = done
         i += width
-        if done >= 3 and _ends(data, hi, i, rules):
+        if done >= 3 and _ends(data, hi, i, classes):
             end = i
         if max(max(d1, d2, u), max(n, begin)) < 0:
             break

@@ -29,8 +29,8 @@ SEED = 20
 SCORING = ("shared_corpus_lines.tsv", "tatoeba_laser.tsv", "za_lid_dev.tsv")  # never trained on
 # Prose, speech, stories, verse and sentences; not user interfaces, manuals, machine translation or raw pages.
 KINDS = {
-    "book", "code", "legal", "news", "news_sentences", "poetry", "religious", "sentence_list", "speech", "story",
-    "treebank_text", "wikipedia",
+    "book", "code", "legal", "news", "news_sentences", "poetry", "religious", "sentence_list", "speech",
+    "story", "treebank_text", "wikipedia",
 }  # fmt: skip
 INTERFACES_TOO = {"fon", "ig", "rn", "tum", "tw"}  # with so little other text that user interfaces help
 # Sanskrit in Telugu script; Hindi verse in old dialects.
@@ -51,7 +51,7 @@ def main(corpus: Path, cases: Path, output: Path) -> None:
 
 
 def examples(corpus: Path, cases: Path, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """The labelled lines: texts of the corpus, phrases, and stop words of further languages in random order."""
+    """The labelled lines: texts of the corpus, phrases, and stop words of further languages."""
     held = held_out(cases)
     phrases = defaultdict(list)
     for language, phrase in langid.read_labelled(cases / "gatitos_phrases.tsv.gz"):

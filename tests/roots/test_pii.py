@@ -196,7 +196,7 @@ def test_an_ordinary_number_or_name_is_no_key_by_default(text):
 
 
 @pytest.mark.parametrize(
-    ("alphabet", "share"), [(string.ascii_letters + string.digits, 0.95), ("0123456789abcdef", 0.95)]
+    ("alphabet", "share"), [(string.ascii_letters + string.digits, 0.9), ("0123456789abcdef", 0.95)]
 )
 def test_most_random_tokens_of_32_characters_are_keys(alphabet, share):
     pick = random.Random(2)
