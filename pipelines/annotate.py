@@ -19,6 +19,8 @@ PASSED = "passed on provenance"  # the model does not know the source's language
 
 
 def plan(context: stage.Context) -> list[stage.Task]:
+    """A task for each cut of the cleaned documents; a model that cannot be loaded is told here, before any task."""
+    model(context.recipe.language)
     return stage.one_to_one(context, "clean")
 
 

@@ -55,18 +55,22 @@ class Options:
     chars_min, chars_max  length of the character n-grams (minn, maxn)
     word_count_min        a word seen less often is known by its n-grams only (minCount)
     buckets               into which n-grams are hashed (bucket)
-    features_max          words and n-grams that quantization keeps (cutoff); 0 leaves the model as it is
+    quantized             with 1 byte for every 2 numbers of a vector, and 1 for its length (quantize, dsub,
+    qnorm) features_max          words and n-grams that quantization keeps (cutoff), 0 = all. A pruned model
+                          looks each n-gram up in a hash map and is three times slower: fewer buckets are the
+                          better way to a small one
     """
 
     dimensions: int = 16
-    epochs: int = 10
+    epochs: int = 5
     learning_rate: float = 0.5
     seed: int = 7
-    chars_min: int = 2
-    chars_max: int = 5
-    word_count_min: int = 20
-    buckets: int = 1_000_000
-    features_max: int = 80_000
+    chars_min: int = 1
+    chars_max: int = 4
+    word_count_min: int = 300
+    buckets: int = 190_000
+    quantized: bool = True
+    features_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +340,13 @@ def _fit(examples: Path, options: Options) -> Any:
         thread=THREADS,
         verbose=0,
     )
-    if options.features_max:
+    if options.quantized:
         model.quantize(
-            str(examples), cutoff=options.features_max, retrain=True, qnorm=True, thread=THREADS, verbose=0
+            str(examples),
+            cutoff=options.features_max,
+            retrain=options.features_max > 0,
+            qnorm=True,
+            thread=THREADS,
+            verbose=0,
         )
     return model

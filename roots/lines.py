@@ -51,16 +51,26 @@ def spaces(text: pa.StringArray) -> np.ndarray:
 
 def first_of_each(keys: np.ndarray, present: np.ndarray) -> np.ndarray:
     """bool [keys]: whether the key, uint64 [keys, 2], is absent or occurs here for the first time."""
-    first = ~present
     rows = np.flatnonzero(present)
-    first[rows[np.unique(keys[rows], axis=0, return_index=True)[1]]] = True
+    order, begins = _grouped(keys[rows])
+    first = ~present
+    first[rows[order[begins]]] = True
     return first
 
 
 def frequent(keys: np.ndarray, count_min: int) -> np.ndarray:
     """uint64 [frequent, 2], sorted by column: the keys that occur at least `count_min` times."""
-    distinct, counts = np.unique(keys, axis=0, return_counts=True)
-    return distinct[counts >= count_min]
+    order, begins = _grouped(keys)
+    counts = np.diff(begins, append=len(keys))
+    return keys[order[begins[counts >= count_min]]]
+
+
+def _grouped(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order that sorts the keys, equal ones as given, and the places in it where each distinct key begins."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    ordered = keys[order]
+    changed = np.any(ordered[1:] != ordered[:-1], axis=1)
+    return order, np.flatnonzero(np.concatenate([[len(keys) > 0], changed]))
 
 
 @numba.njit(nogil=True, cache=True)

@@ -58,8 +58,8 @@ def put(out, n, row, start, end, first, last, tag):
 # E-mail addresses and user names: around each '@'
 
 
-# The scans are functions of the bytes alone: a loop that also holds `out` and `rules` counts references at every
-# byte, which made it 20 times slower.
+# The scans are functions of the bytes alone: a loop that also holds `out` and `rules` counts references at
+# every byte, which made it 20 times slower.
 
 
 @numba.njit(nogil=True, cache=True)

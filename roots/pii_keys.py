@@ -174,9 +174,9 @@ def grouped(data, offsets, rules):
 
 @numba.njit(nogil=True, cache=True)
 def _grouped(data, lo, hi, row, rules, out, n):
-    i, colon = _next_word(data, lo, lo, hi, rules.classes)
+    i, colon = _next_start(data, lo, lo, hi, rules.classes, rules.digits, rules.dashes)
     while i < hi:
-        # A colon is a delimiter and a part of an alternating key: that is followed from its run's start alone.
+        # A colon delimits and belongs to an alternating key, which is followed from its run's start alone.
         if not colon:
             end, last = _alternating(data, hi, i, rules.classes, rules.digits, rules.dashes)
             if end > 0:
@@ -184,13 +184,13 @@ def _grouped(data, lo, hi, row, rules, out, n):
         end, last = _separated(data, hi, i, rules.classes, rules.digits, rules.dashes)
         if end > 0:
             out, n = kernels.put(out, n, row, i, end, i - 1, last, pii_rules.KEY)
-        i, colon = _next_word(data, lo, i + 1, hi, rules.classes)
+        i, colon = _next_start(data, lo, i + 1, hi, rules.classes, rules.digits, rules.dashes)
     return out, n
 
 
 @numba.njit(nogil=True, cache=True)
-def _next_word(data, lo, i, hi, classes):
-    """First character from byte i on that follows a delimiter, or begins the document, and is none (or a colon).
+def _next_start(data, lo, i, hi, classes, digits, dashes):
+    """First letter or mark from byte i on that follows a delimiter or nothing, and begins no plain word.
 
     returns its place, hi if there is none, and whether it follows a colon
     """
@@ -201,11 +201,21 @@ def _next_word(data, lo, i, hi, classes):
         previous = kernels.before(data, i)[1]
     while i < hi:
         cp, width = utf8.decode(data, i)
-        if classes[previous] & pii_rules.EDGE and (cp == kernels.COLON or not classes[cp] & pii_rules.EDGE):
-            return i, previous == kernels.COLON
+        if classes[previous] & pii_rules.EDGE:
+            letter = _is_letter(cp)
+            if (letter and not _is_plain(data, i, hi)) or (not letter and _is_mark(cp, digits, dashes)):
+                return i, previous == kernels.COLON
         previous = cp
         i += width
     return hi, False
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_plain(data, i, hi):
+    """Whether the ASCII letters at byte i end in white space, a comma or a full stop: by far the most do."""
+    while i < hi and 97 <= (data[i] | 32) <= 122:
+        i += 1
+    return i == hi or data[i] <= 32 or data[i] == 44 or data[i] == kernels.DOT
 
 
 NO = -(2**60)  # groups in a shape that was not begun

@@ -39,8 +39,9 @@ PIECES = 9_000  # lines of a language at most
 PIECES_MIN = 5_000  # a language with less text is shown other cuts of the same
 PHRASES, JOINED = 2_000, 2_500  # of a language of the phrase list: phrases, and lines of several phrases
 STOPWORD_LINES = 4_000  # of a language that is known by its stop words only
-# Stop words of Malay and Galician are mostly words of Indonesian and Portuguese.
-TOO_NEAR = {"ms", "gl"}
+# Stop words of Malay and Galician are mostly words of Indonesian and Portuguese; Cantonese is written much as
+# zh is.
+TOO_NEAR = {"ms", "gl", "yue"}
 
 
 def main(corpus: Path, cases: Path, output: Path) -> None:
@@ -59,7 +60,7 @@ def examples(corpus: Path, cases: Path, rng: random.Random) -> Iterator[tuple[st
             phrases[language].append(phrase)
     texts = documents(corpus, held)
     texts["yo"] += [text for _, text in langid.read_labelled(cases / "ud_yoruba.tsv")]
-    for language in sorted(set(texts) | set(phrases)):
+    for language in sorted((set(texts) | set(phrases)) - TOO_NEAR):
         own = pieces(texts[language], PIECES, rng) if language in texts else []
         yield from ((label(language), piece) for piece in own)
         words = phrases[language]

@@ -252,8 +252,16 @@ def test_a_damaged_file_stops_the_stage(runs: Runs, folder: Path) -> None:
 
 
 def test_a_task_that_fails_is_named_and_the_others_stay(runs: Runs) -> None:
-    with pytest.raises(stage.StageFailed, match=r"stage annotate: task lm_.*/part-.*: FileNotFoundError: .*missing\.bin"):
-        runs("out", "language.model=missing.bin", "language.sha256=0", until="annotate")
+    with pytest.raises(stage.StageFailed, match=r"stage annotate: task lm_.*/part-.*: FileNotFoundError: .*missing\.txt"):
+        runs("out", "quality.flagged_words.nigercongo-sw=missing.txt", until="annotate")
+
+
+def test_a_language_model_that_is_not_there_is_told_before_anything_is_measured(runs: Runs, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.bin"):
+        runs("out", "language.model=missing.bin", "language.sha256=00ff", until="annotate")
+    (tmp_path / "cut.bin").write_bytes(b"half a model")
+    with pytest.raises(ValueError, match=r"cut\.bin: expected sha256 00ff, got [0-9a-f]{64}"):
+        runs("out", f"language.model={tmp_path / 'cut.bin'}", "language.sha256=00ff", until="annotate")
 
 
 def test_a_step_that_does_not_exist_is_told_before_anything_is_cleaned(runs: Runs) -> None:

@@ -10,7 +10,7 @@ import pytest
 from roots import langid, langid_text, languages
 
 CASES = Path(__file__).parents[2] / "../shared/cases/langid"
-SMALL = langid.Options(dimensions=8, epochs=20, buckets=20_000, word_count_min=1, features_max=0)
+SMALL = langid.Options(dimensions=8, epochs=20, buckets=20_000, word_count_min=1, quantized=False)
 # Made-up sentences of everyday words: enough to tell three Latin, one Arabic and one Han language apart.
 WORDS = {
     "en": "the house is near the river and we walk there with our friends every morning",
