@@ -83,8 +83,7 @@ def _success(context: stage.Context, name: str) -> str:
 
 def _names(context: stage.Context, name: str) -> list[Path]:
     """The `.seg` files of a stage's tasks, in order."""
-    success = manifest.read_sealed(context.folder(name) / manifest.SUCCESS)
-    return exchange.paths(context.folder(name), success["order"])
+    return exchange.paths(context.folder(name), [part.name for part in context.manifests(name)])
 
 
 def _partition_tasks(count: int, context: stage.Context, depends: str, **options: object) -> list[stage.Task]:

@@ -123,8 +123,7 @@ class Context:
     def manifests(self, stage: str) -> list[manifest.Manifest]:
         """The manifests of a finished stage, in the order of its plan."""
         folder = self.folder(stage)
-        success = manifest.read_sealed(folder / manifest.SUCCESS)
-        return [manifest.Manifest.read(folder, name) for name in success["order"]]
+        return list(_manifests(folder, manifest.file_digest(folder / manifest.SUCCESS)))
 
     def shards(self, stage: str, part: manifest.Manifest) -> Iterator[Slice]:
         """One slice for each row group of a task's shard."""
@@ -159,6 +158,13 @@ class Outcome:
     reason: pa.StringArray | None = None
     witness: pa.StringArray | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
+
+
+@functools.lru_cache(maxsize=16)
+def _manifests(folder: Path, success: str) -> tuple[manifest.Manifest, ...]:
+    """The manifests that a stage's declaration (its digest: `success`) lists; read once in a process."""
+    names = manifest.read_sealed(folder / manifest.SUCCESS)["order"]
+    return tuple(manifest.Manifest.read(folder, name) for name in names)
 
 
 def one_to_one(context: Context, earlier: str) -> list[Task]:

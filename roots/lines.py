@@ -66,7 +66,7 @@ def frequent(keys: np.ndarray, count_min: int) -> np.ndarray:
 
 
 def _grouped(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order that sorts the keys, equal ones as given, and the places in it where each distinct key begins."""
+    """The order that sorts the keys, equal ones as given, and where in it each distinct key begins."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     ordered = keys[order]
     changed = np.any(ordered[1:] != ordered[:-1], axis=1)

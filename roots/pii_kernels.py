@@ -72,8 +72,27 @@ def _next(data, i, hi, byte):
 
 @numba.njit(nogil=True, cache=True)
 def _next_dot(data, i, hi):
-    """First dot in [i, hi) after an ASCII digit or a byte of another script, hi if there is none."""
-    while i < hi and (data[i] != DOT or (data[i - 1] < 128 and not 48 <= data[i - 1] <= 57)):
+    """First dot in [i, hi) between bytes of digits, ASCII or of another script; hi if there is none."""
+    while i < hi and (data[i] != DOT or not (_like_digit(data[i - 1]) and _like_digit(data[i + 1]))):
+        i += 1
+    return i
+
+
+@numba.njit(nogil=True, cache=True)
+def _like_digit(b):
+    return 48 <= b <= 57 or b >= 128
+
+
+@numba.njit(nogil=True, cache=True)
+def _next_colon(data, i, hi):
+    """First colon in [i, hi) before up to four hexadecimal digits and another colon; hi if there is none."""
+    while i < hi:
+        if data[i] == COLON:
+            j = i + 1
+            while j < hi and j < i + 5 and is_hex(data[j]):
+                j += 1
+            if j < hi and data[j] == COLON:
+                return i
         i += 1
     return i
 
@@ -344,14 +363,14 @@ def is_hex(b):
 
 @numba.njit(nogil=True, cache=True)
 def _ipv6(data, lo, hi, row, rules, out, n):
-    i = _next(data, lo, hi, COLON)
+    i = _next_colon(data, lo, hi)
     while i < hi:
         s, e = i, i
         while s > lo and (is_hex(data[s - 1]) or data[s - 1] == DOT):
             s -= 1
         while e < hi and (is_hex(data[e]) or data[e] == COLON or data[e] == DOT):
             e += 1
-        i, a, b = _next(data, e, hi, COLON), s, e
+        i, a, b = _next_colon(data, e, hi), s, e
         if data[a] == DOT or (data[a] == COLON and a + 1 < b and data[a + 1] != COLON):
             a += 1
         while b - a > 1 and (data[b - 1] == DOT or (data[b - 1] == COLON and data[b - 2] != COLON)):

@@ -49,7 +49,7 @@ def _opaque(data, lo, hi, row, rules, out, n):
 
 @numba.njit(nogil=True, cache=True)
 def _next_run(data, lo, i, hi):
-    """The first run of KEY_MIN bytes or more, after byte i: start and end, both hi if there is none."""
+    """The first run of KEY_MIN bytes or more with a digit, after byte i: start and end; hi twice if none."""
     # It covers one of the bytes KEY_MIN apart: most of the text is never looked at.
     i += KEY_MIN - 1
     while i < hi:
@@ -61,10 +61,18 @@ def _next_run(data, lo, i, hi):
             s -= 1
         while e < hi and _joins(data[e], 0):
             e += 1
-        if e - s >= KEY_MIN:
+        if e - s >= KEY_MIN and _has_digit(data, s, e):
             return s, e
         i = e + KEY_MIN
     return hi, hi
+
+
+@numba.njit(nogil=True, cache=True)
+def _has_digit(data, s, e):
+    digits = 0
+    for i in range(s, e):
+        digits += 48 <= data[i] <= 57
+    return digits > 0
 
 
 @numba.njit(nogil=True, cache=True)

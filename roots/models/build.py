@@ -32,9 +32,11 @@ KINDS = {
     "book", "code", "legal", "news", "news_sentences", "poetry", "religious", "sentence_list", "speech",
     "story", "treebank_text", "wikipedia",
 }  # fmt: skip
-INTERFACES_TOO = {"fon", "ig", "rn", "tum", "tw"}  # with so little other text that user interfaces help
-# Sanskrit in Telugu script; Hindi verse in old dialects.
-UNLIKE = {"lm_indic-te_wikisource", "lm_indic-hi_ltrc_classical"}
+# English manuals are written in English, not half translated; and languages with so little other text that
+# user interfaces help.
+KINDS_TOO = {("en", "web_docs"), *((code, "ui_messages") for code in ("fon", "ig", "rn", "tum", "tw"))}
+# Sanskrit in Telugu script; Hindi verse in old dialects; a Vietnamese book half of which is English and code.
+UNLIKE = {"lm_indic-te_wikisource", "lm_indic-hi_ltrc_classical", "lm_vi_d2l_book"}
 PIECES = 9_000  # lines of a language at most
 PIECES_MIN = 5_000  # a language with less text is shown other cuts of the same
 PHRASES, JOINED = 2_000, 2_500  # of a language of the phrase list: phrases, and lines of several phrases
@@ -90,7 +92,7 @@ def documents(corpus: Path, held: set[str]) -> dict[str, list[str]]:
     with (corpus / "MANIFEST.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             code = row["language"].split("-")[-1] if not row["language"].startswith("code") else "code"
-            wanted = row["kind"] in KINDS or (row["kind"] == "ui_messages" and code in INTERFACES_TOO)
+            wanted = row["kind"] in KINDS or (code, row["kind"]) in KINDS_TOO
             if wanted and row["source"] not in UNLIKE and not row["licence"].startswith("CC BY-NC"):
                 texts[code] += usable_lines(corpus / row["file"], held)
     return texts

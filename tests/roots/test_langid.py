@@ -4,6 +4,7 @@ import gzip
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -91,8 +92,10 @@ def test_a_script_that_the_label_is_not_written_in_is_other(text, model):
     assert labels.to_pylist() == ["other"] and scores[0].as_py() > 0.5
 
 
-def test_latin_words_do_not_speak_against_another_script(model):
-    assert identified(["البيت قريب من النهر the house river"], model) == ["ar"]
+def test_latin_words_do_not_speak_against_another_script():
+    _, profile = langid_text.sample(pa.array(["البيت the house near the river", "the house बड़ा है"]))
+    codes, scores = langid._codes(np.array(["ar", "en"], object), np.array([0.7, 0.7]), profile)
+    assert codes.tolist() == ["ar", "en"] and scores.tolist() == [np.float32(0.7)] * 2
 
 
 def test_newlines_and_labels_in_a_text_do_no_harm(model):
