@@ -128,8 +128,11 @@ class Dedup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redact:
+    """Which personal data are replaced; roots.pii says what the presets and tags mean."""
+
     preset: str
-    tags: tuple[str, ...]
+    tags: tuple[str, ...]  # in prose
+    code_tags: tuple[str, ...]  # in the language "code"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,11 +33,10 @@ def plan(context: stage.Context) -> list[stage.Task]:
 
 def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     condemned = pq.read_table(context.folder("dedup") / task.options["duplicates"], page_checksum_verification=True)
-    redact = Redact(condemned, context.recipe.redact)
+    redact = Redact(condemned, context.recipe.redact, task.language)
     batches = (batch for part in task.slices for batch in context.read(part))
-    return stage.move(
-        batches, redact, schema.CORPUS, folder, task, context.recipe.run.removed_sample, measure=True
-    )
+    sample = context.recipe.run.removed_sample
+    return stage.move(batches, redact, schema.CORPUS, folder, task, sample, publish=True)
 
 
 PII = "pii "  # before a tag, in the names of what the stage found
@@ -46,10 +45,11 @@ PII = "pii "  # before a tag, in the names of what the stage found
 class Redact:
     """The function of the stage: condemned documents get their reason and witness, the others lose personal data."""
 
-    def __init__(self, condemned: pa.Table, settings_of: recipe.Redact):
+    def __init__(self, condemned: pa.Table, settings_of: recipe.Redact, language: str):
         self._condemned = condemned
         self._rows = condemned["row"].to_numpy()
-        self._settings = settings_of
+        self._preset = settings_of.preset
+        self._tags = settings_of.code_tags if language == "code" else settings_of.tags
         self._row = 0
 
     def __call__(self, batch: pa.RecordBatch) -> stage.Outcome:
@@ -57,7 +57,7 @@ class Redact:
         inside = slice(*np.searchsorted(self._rows, [first, self._row]))
         reason, witness = self._verdicts(batch, first, inside)
         text = batch.column("text")
-        found = _of_kept(pii.find(text, self._settings.tags, preset=self._settings.preset), reason)
+        found = _of_kept(pii.find(text, self._tags, preset=self._preset), reason)
         docs = batch.set_column(
             batch.schema.get_field_index("text"), batch.schema.field("text"), pii.redact(text, found)
         ).append_column(schema.CORPUS.field("pii_count"), pa.array(pii.counts(found, batch.num_rows), pa.int32()))

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 8 * 2**20  # bytes of text; 4-16 MB are good units of splitting and of reading
 ROW_GROUP_DOCUMENTS = 2**16  # so that documents without text fill a row group too
-ZSTD_LEVEL = 3  # 50 MB of text: 0.31 s and 15.6 MB; level 9 costs 1.2 s for 14.9 MB (benchmarks/LOG.md)
+# zstd levels, on 50 MB of text: level 1 takes 0.19 s for 18.0 MB, 3 0.31 s for 15.6 MB, 9 1.2 s for 14.9 MB
+PASSING = 1  # between stages
+PUBLISHED = 3  # for keeping
 DICTIONARY_COLUMNS = ("source", "language", "lang_label")
 
 
@@ -30,14 +32,14 @@ def text_bytes(batch: pa.RecordBatch) -> np.ndarray:
 class ShardWriter:
     """Writes batches into a Parquet file; `close` returns the row groups as (documents, text bytes) pairs."""
 
-    def __init__(self, path: Path, schema: pa.Schema):
+    def __init__(self, path: Path, schema: pa.Schema, level: int = PASSING):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._schema = schema
         self._writer = pq.ParquetWriter(
             path,
             schema,
             compression="zstd",
-            compression_level=ZSTD_LEVEL,
+            compression_level=level,
             use_dictionary=[name for name in DICTIONARY_COLUMNS if name in schema.names],
             write_statistics=False,  # no reader of ours asks, and the text's would hold the text
             write_page_checksum=True,

@@ -219,15 +219,16 @@ def move(
     task: Task,
     sample: int,
     rejects: Rejects | None = None,
-    measure: bool = False,
+    publish: bool = False,
 ) -> Result:
     """Carry documents through a function into the task's shard, and account for each.
 
     Beside the shard stand `.removed.jsonl` (the first `sample` removed documents of each reason) and, if anything was
-    rejected, `.rejects.jsonl`. With `measure`, the facts of the kept documents go into the manifest.
+    rejected, `.rejects.jsonl`. With `publish` the shard is for readers outside: packed more tightly, and the facts of
+    its documents go into the manifest.
     """
     stem = folder / task.name
-    writer = sink.ShardWriter(Path(f"{stem}.parquet"), schema)
+    writer = sink.ShardWriter(Path(f"{stem}.parquet"), schema, sink.PUBLISHED if publish else sink.PASSING)
     removed = _Removed(sample)
     documents = bytes_in = bytes_kept = 0
     found: dict[str, int] = {}
@@ -244,7 +245,7 @@ def move(
         kept = removed.split(outcome)
         for name, count in outcome.facts.items():
             found[name] = found.get(name, 0) + count
-        if measure:
+        if publish:
             kept_facts += corpus_facts.Facts.of(kept)
         bytes_kept += int(sink.text_bytes(kept).sum())
         writer.write(kept.select(schema.names).cast(schema))
@@ -260,7 +261,7 @@ def move(
         text_bytes_kept=bytes_kept,
     )
     facts: dict[str, Any] = {"found": found}
-    if measure:
+    if publish:
         facts["kept"] = kept_facts.to_json()
     return Result(counts=counts, row_groups=tuple(row_groups), facts=facts)
 

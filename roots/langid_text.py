@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from roots import utf8
 
-# A document of up to SAMPLE_BYTES is shown whole, a longer one as WINDOWS pieces at equal distances, the
-# first at its beginning and the last at its end. Departure: the original showed whole documents; fastText
-# runs at some 20 MB/s, and two thousand bytes are as sure as the whole (see benchmarks/langid.py).
+# A document of up to SAMPLE_BYTES is shown whole, a longer one as WINDOWS pieces at equal distances, the first at
+# its beginning and the last at its end. Departure: the original showed whole documents; fastText reads some 20 MB/s,
+# and on long documents the sample is right as often as the whole (benchmarks/langid.py).
 WINDOWS = 4
 WINDOW_BYTES = 512
 SAMPLE_BYTES = WINDOWS * WINDOW_BYTES

@@ -27,17 +27,22 @@ from roots import langid
 
 SEED = 20
 SCORING = ("shared_corpus_lines.tsv", "tatoeba_laser.tsv", "za_lid_dev.tsv")  # never trained on
-# Prose, speech, stories, verse and sentences; not user interfaces, manuals, machine translation or raw pages.
+# Prose, speech, stories, verse and sentences; not user interfaces, mark-up or raw pages.
 KINDS = {
     "book", "code", "legal", "news", "news_sentences", "poetry", "religious", "sentence_list", "speech",
     "story", "treebank_text", "wikipedia",
 }  # fmt: skip
-# English manuals are written in English, not half translated; and languages with so little other text that
-# user interfaces help.
-KINDS_TOO = {("en", "web_docs"), *((code, "ui_messages") for code in ("fon", "ig", "rn", "tum", "tw"))}
-# Sanskrit in Telugu script; Hindi verse in old dialects; a Vietnamese book half of which is English and code.
-UNLIKE = {"lm_indic-te_wikisource", "lm_indic-hi_ltrc_classical", "lm_vi_d2l_book"}
+INTERFACES_TOO = {"fon", "ig", "rn", "tum", "tw"}  # with so little other text that user interfaces help
+# Manuals of one thing in many languages, some by machine: what they share, commands and code, then speaks for
+# no language. Trained on in English only, they made every manual English; left out, Vietnamese or code.
+MANUALS = {"web_docs", "web_docs_mt"}
+# Sanskrit in Telugu script; Hindi verse in old dialects; books half of which are in English.
+UNLIKE = {
+    "lm_indic-te_wikisource", "lm_indic-hi_ltrc_classical", "lm_vi_d2l_book", "lm_es_electron_docs",
+    "lm_fr_electron_docs", "lm_pt_electron_docs", "lm_id_python_docs",
+}  # fmt: skip
 PIECES = 9_000  # lines of a language at most
+MANUAL_PIECES = 2_000  # lines of its manuals at most
 PIECES_MIN = 5_000  # a language with less text is shown other cuts of the same
 PHRASES, JOINED = 2_000, 2_500  # of a language of the phrase list: phrases, and lines of several phrases
 STOPWORD_LINES = 4_000  # of a language that is known by its stop words only
@@ -60,10 +65,11 @@ def examples(corpus: Path, cases: Path, rng: random.Random) -> Iterator[tuple[st
     for language, phrase in langid.read_labelled(cases / "gatitos_phrases.tsv.gz"):
         if squeezed(phrase) not in held:
             phrases[language].append(phrase)
-    texts = documents(corpus, held)
+    texts, manuals = documents(corpus, held)
     texts["yo"] += [text for _, text in langid.read_labelled(cases / "ud_yoruba.tsv")]
     for language in sorted((set(texts) | set(phrases)) - TOO_NEAR):
         own = pieces(texts[language], PIECES, rng) if language in texts else []
+        own += pieces(manuals[language], MANUAL_PIECES, rng) if language in manuals else []
         yield from ((label(language), piece) for piece in own)
         words = phrases[language]
         yield from ((label(language), phrase) for phrase in rng.sample(words, min(len(words), PHRASES)))
@@ -86,16 +92,19 @@ def squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def documents(corpus: Path, held: set[str]) -> dict[str, list[str]]:
-    """The lines of the corpus by short code, without held-out lines and text for non-commercial use only."""
+def documents(corpus: Path, held: set[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The lines of texts, and of manuals, by short code; none held out, none for non-commercial use only."""
     texts: dict[str, list[str]] = defaultdict(list)
+    manuals: dict[str, list[str]] = defaultdict(list)
     with (corpus / "MANIFEST.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             code = row["language"].split("-")[-1] if not row["language"].startswith("code") else "code"
-            wanted = row["kind"] in KINDS or (code, row["kind"]) in KINDS_TOO
+            kind = "interface" if row["kind"] == "ui_messages" and code in INTERFACES_TOO else row["kind"]
+            wanted = kind in KINDS | MANUALS | {"interface"}
             if wanted and row["source"] not in UNLIKE and not row["licence"].startswith("CC BY-NC"):
-                texts[code] += usable_lines(corpus / row["file"], held)
-    return texts
+                lines = manuals[code] if kind in MANUALS else texts[code]
+                lines += usable_lines(corpus / row["file"], held)
+    return texts, manuals
 
 
 def usable_lines(path: Path, held: set[str]) -> Iterator[str]:
@@ -117,7 +126,9 @@ def is_held(text: str, held: set[str]) -> bool:
 
 def pieces(lines: list[str], count: int, rng: random.Random) -> list[str]:
     """Cuts of 1 to 30 words (5 to 120 letters where there are no spaces) from lines drawn evenly."""
-    wanted = min(count, max(PIECES_MIN, len(lines)))
+    wanted = min(
+        count, max(PIECES_MIN, len(lines))
+    )  # few lines are drawn again and again, each time cut anew
     drawn = rng.sample(lines, wanted) if len(lines) >= wanted else rng.choices(lines, k=wanted)
     return [cut(line, rng) for line in drawn]
 
