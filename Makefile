@@ -18,8 +18,9 @@ demo: $(VENV)/.installed
 	$(BIN)/roots run sample.toml --output $(DEMO)
 	$(BIN)/roots verify $(DEMO)
 	$(BIN)/roots model train --shards $(DEMO)/shards --tokenizer $(DEMO)/tokenizer --output $(DEMO)/model \
-		--size micro --steps 300 --batch 8 --sequence 128 --eval-share 0.05
-	$(BIN)/roots model generate --model $(DEMO)/model --tokenizer $(DEMO)/tokenizer --prompt "The river" --tokens 40
+		--size micro --steps 300 --threads 2
+	$(BIN)/roots model evaluate $(DEMO)/model --tokenizer $(DEMO)/tokenizer --shards $(DEMO)/shards
+	$(BIN)/roots model generate $(DEMO)/model --tokenizer $(DEMO)/tokenizer --prompt "The " --tokens 40
 	@echo
 	@echo "Look at:"
 	@echo "  $(DEMO)/cards/README.md        the corpus card, and a data card for each source"

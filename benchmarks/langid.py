@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import zstandard
 
-from roots import langid, langid_text, languages
+from roots import langid, languages
 
 DOCUMENTS = 150  # of a source, at most
 
@@ -54,7 +54,7 @@ def main(corpus: Path, path: Path) -> None:
         labels, _ = langid.identify(array, model)
         seconds += time.process_time() - started
         size += sum(len(text.encode()) for text in texts) / 1e6
-        is_long = [len(text.encode()) > 4 * langid_text.SAMPLE_BYTES for text in texts]
+        is_long = [len(text.encode()) > 8192 for text in texts]
         picked = [text for text, long in zip(texts, is_long, strict=True) if long]
         started = time.process_time()
         guesses = whole(picked, model)

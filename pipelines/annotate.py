@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import recipe, sources, stage
+from pipelines import recipe, stage
 from roots import langid, languages, quality, schema, stopwords
 
-PASSED = "passed on provenance"  # the model does not know the source's language
+PASSED = "passed on provenance"  # the model does not know the source's language, or not well enough
+CHINESE = ("zhs", "zht")  # one language in two scripts; a short text may have no letter of one of them only
 
 
 def plan(context: stage.Context) -> list[stage.Task]:
@@ -37,8 +38,8 @@ class Measure:
         self._language = language
         self._settings = plan_of.language
         self._model = model(plan_of.language)
-        kinds = plan_of.quality.kinds
-        self._limits = plan_of.quality.limits if not kinds or sources.kind(source) in kinds else {}
+        held = recipe.matching(dict.fromkeys(plan_of.quality.sources, True), source)
+        self._limits = plan_of.quality.limits if held else {}
         self._parameters = {language: _parameters(language, plan_of.quality)}
 
     def __call__(self, batch: pa.RecordBatch) -> stage.Outcome:
@@ -63,17 +64,25 @@ class Measure:
             none = pa.nulls(batch.num_rows, pa.string())
             return none, pa.nulls(batch.num_rows, pa.float32()), {"no language model": batch.num_rows}
         label, score = langid.identify(batch.column("text"), self._model)
-        if languages.short(self._language) not in langid.covered(self._model):
+        if not judged(self._language, self._settings):
             # its score is of another language: no limit of ours was meant for it
             return label, pa.nulls(batch.num_rows, pa.float32()), {PASSED: batch.num_rows}
         return label, pa.array(score, pa.float32()), {}
 
     def _wrong_language(self, label: pa.StringArray, score: pa.FloatArray) -> pa.StringArray:
         """`wrong_language` where the model is sure of another one than the source's."""
-        other = pc.not_equal(label, languages.short(self._language))
+        short = languages.short(self._language)
+        other = pc.invert(pc.is_in(label, pa.array(CHINESE if short in CHINESE else [short])))
         sure = pc.greater_equal(score, pa.scalar(self._settings.wrong_score_min, pa.float32()))
         wrong = np.asarray(pc.fill_null(pc.and_(other, sure), False))
         return pa.array(np.where(wrong, "wrong_language", None), pa.string())
+
+
+def judged(language: str, settings_of: recipe.Language) -> bool:
+    """Whether the recipe's model has a say on documents of a language."""
+    chosen = model(settings_of)
+    short = languages.short(language)
+    return chosen is not None and short in langid.covered(chosen) and short not in settings_of.untrusted
 
 
 def _parameters(language: str, settings_of: recipe.Quality) -> quality.Parameters:
@@ -105,6 +114,7 @@ def settings(plan_of: recipe.Recipe) -> object:
     return [
         plan_of.language.sha256,
         plan_of.language.wrong_score_min,
+        plan_of.language.untrusted,
         recipe.settings(plan_of.quality),
     ]
 

@@ -50,7 +50,7 @@ def _run(source: str, parts: dict[str, list[manifest.Manifest]], context: stage.
         corpus=_corpus(parts.get("corpus", [])),
         duplicates=_duplicates(parts.get("dedup", []), context),
         steps=clean.steps_of(source, context.recipe),
-        language_note=_note(parts["documents"][0].language, parts.get("annotate", []), context.recipe),
+        language_note=_note(parts["documents"][0].language, context.recipe),
     )
 
 
@@ -81,12 +81,13 @@ def _duplicates(parts: list[manifest.Manifest], context: stage.Context) -> facts
     return facts.Duplicates.of(kinds["exact"], kinds["near"], witnesses)
 
 
-def _note(language: str, parts: list[manifest.Manifest], plan_of: recipe.Recipe) -> str:
+def _note(language: str, plan_of: recipe.Recipe) -> str:
     if not plan_of.language.model:
         return "passed on provenance: the recipe names no language model"
-    if any(annotate.PASSED in part.facts["found"] for part in parts):
-        return f"passed on provenance: the model does not know {languages.short(language)}"
-    return ""
+    if annotate.judged(language, plan_of.language):
+        return ""
+    how = "not well enough" if languages.short(language) in plan_of.language.untrusted else "not at all"
+    return f"passed on provenance: the model knows {languages.short(language)} {how}"
 
 
 STAGE = stage.Stage(name="cards", group="cards", plan=plan, work=work, settings=lambda plan_of: None)

@@ -88,7 +88,8 @@ class Language:
 
     model: str = ""
     sha256: str = ""
-    wrong_score_min: float = 0.5  # a label other than the source's removes a document at this score or above
+    untrusted: tuple[str, ...] = ()  # short codes that the model knows too badly: their sources pass on provenance
+    wrong_score_min: float = 1.0  # a label other than the source's removes a document at this score or above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class Measures:
 class Quality:
     """How documents are measured, and which are held to which limits."""
 
-    kinds: tuple[str, ...] = ()  # sources of these kinds only are held to the limits; () = all
+    sources: tuple[str, ...] = ("*",)  # the sources (or patterns) that are held to the limits; all are measured
     measures: dict[str, Measures] = field(default_factory=dict)  # language, or "default"
     flagged_words: dict[str, str] = field(default_factory=dict)  # language -> a file, a word a line
     limits: dict[str, quality.Limits] = field(default_factory=dict)  # language -> limits

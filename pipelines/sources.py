@@ -120,7 +120,7 @@ def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
             raise FileNotFoundError(f"sources.options.{name}.path: {folder} does not exist")
     if folder.is_file():
         return Input(name=name, language=_language(name, options), options=options, folder=folder.parent, files=(folder,))
-    every = [path for path in sorted(folder.rglob(options.glob or "*")) if _visible(path, folder)]
+    every = [path for path in sorted(folder.glob(options.glob or "**/*")) if _visible(path, folder)]
     known = [path for path in every if options.format or options.glob or readers.format_of(path.name)]
     return Input(
         name=name,

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage
@@ -67,8 +66,8 @@ def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrid
                     "id": ids.take(where["row"]),
                     "start": where["start"],
                     "end": where["end"],
-                    "type": where["tag"],
-                    "text_sha256": where["text_sha256"],
+                    "type": where["type"],
+                    "digest": where["digest"],
                 }
             )
         )
@@ -85,7 +84,7 @@ def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrid
 
 
 def langid_train(files: list[Path], output: Path, dim: int, epoch: int, seed: int) -> str:
-    info = langid.train_file(files, output, seed=seed, dim=dim, epoch=epoch)
+    info = langid.train_file(files, output, langid.Options(dimensions=dim, epochs=epoch, seed=seed))
     return "\n".join(f"{name}: {value}" for name, value in info.items())
 
 
@@ -106,20 +105,18 @@ def langid_predict(
     if output.suffix == ".parquet":
         _write_parquet(output, table)
     else:
-        sink = pa.BufferOutputStream()
-        pa_csv.write_csv(table, sink, pa_csv.WriteOptions(delimiter="\t", quoting_style="none"))
-        manifest.write_file(output, sink.getvalue().to_pybytes())
+        rows = ["\t".join(map(str, row.values())) for row in table.to_pylist()]
+        manifest.write_file(output, "\n".join(["\t".join(table.column_names), *rows, ""]).encode())
     return f"{len(table):,} documents labelled in {output}"
 
 
 def langid_evaluate(files: list[Path], model: str, sha256: str) -> Iterator[str]:
     """A line for each language, then the means over languages."""
-    rows = langid.evaluate_file(_model(model, sha256), files)
+    rows = langid.evaluate(_model(model, sha256), (pair for file in files for pair in langid.read_labelled(file)))
     yield f"{'language':<10} {'lines':>8} {'precision':>10} {'recall':>8} {'F1':>8}"
     for row in rows:
         yield f"{row.language:<10} {row.lines:>8,} {row.precision:>10.3f} {row.recall:>8.3f} {row.f1:>8.3f}"
-    if rows:
-        yield f"macro F1 {sum(row.f1 for row in rows) / len(rows):.4f} over {len(rows)} languages"
+    yield f"macro F1 {langid.macro_f1(rows):.4f} over {len(rows)} languages"
 
 
 def tokenizer_train(files: list[Path], output: Path, vocab_size: int, text_field: str) -> str:

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from roots import utf8
 
-# A document of up to SAMPLE_BYTES is shown whole, a longer one as WINDOWS pieces at equal distances, the first at
-# its beginning and the last at its end. Departure: the original showed whole documents; fastText reads some 20 MB/s,
-# and on long documents the sample is right as often as the whole (benchmarks/langid.py).
+# A document of up to SAMPLE_BYTES is shown whole, a longer one as WINDOWS pieces at equal distances, the
+# first at its beginning and the last at its end. Departure: the original showed whole documents. fastText
+# reads 3 to 20 million bytes a second; of 3,617 long documents 97.0 % got their source's language from 1,024
+# bytes, 97.4 % from 2,048, 96.9 % from the whole (benchmarks/langid.py).
 WINDOWS = 4
-WINDOW_BYTES = 512
+WINDOW_BYTES = 256
 SAMPLE_BYTES = WINDOWS * WINDOW_BYTES
 
 # Blocks of the scripts of the 46 languages (Unicode Blocks.txt); a letter elsewhere is of the script "other".

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +289,46 @@ def test_faults_of_labelled_lines_are_named(content, message, tmp_path):
         list(langid.read_labelled(tmp_path / "lines.tsv"))
     with pytest.raises(FileNotFoundError, match=r"gone\.tsv: no such file; give lines of language<TAB>text"):
         list(langid.read_labelled(tmp_path / "gone.tsv"))
+
+
+def shipped() -> langid.Model:
+    """The model in roots/models, with the digest that its README states."""
+    folder = Path(langid.__file__).parent / "models"
+    digest = re.search(r"sha256 +([0-9a-f]{64})", (folder / "README.md").read_text(encoding="utf-8"))
+    assert digest
+    return langid.load(folder / "langid.ftz", digest[1])
+
+
+def test_the_shipped_model_covers_all_languages_and_code_in_two_megabytes():
+    assert langid.covered(shipped()) == {*(language.short_code for language in languages.load()), "code"}
+    assert shipped().path.stat().st_size <= 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("The farmers walked to the market before the sun was up.", "en"),
+        ("Wakulima walitembea kwenda sokoni kabla ya jua kuchomoza.", "sw"),
+        ("किसान सूरज निकलने से पहले बाज़ार गए।", "hi"),
+        ("农民在太阳升起之前走到了市场。", "zhs"),
+        ("農民在太陽升起之前走到了市場。", "zht"),
+        ("ذهب المزارعون إلى السوق قبل شروق الشمس.", "ar"),
+        ("Nông dân đi bộ ra chợ trước khi mặt trời mọc.", "vi"),
+        ("Nekazariak merkatura joan ziren eguzkia atera baino lehen.", "eu"),
+        ("def walk(market):\n    return [step for step in market.steps if step.sun is None]\n", "code"),
+        ("Αυτό είναι ελληνικό κείμενο.", "other"),
+    ],
+    ids=lambda value: value if len(value) < 6 else "",
+)
+def test_the_shipped_model_knows_plain_sentences(text, code):
+    assert identified([text], shipped()) == [code]
+
+
+# F1 over all rows as roots/models/README.md states it, less one hundredth.
+@pytest.mark.parametrize(
+    ("name", "floor"), [("shared_corpus_lines", 0.857), ("tatoeba_laser", 0.898), ("za_lid_dev", 0.821)]
+)
+def test_the_shipped_model_scores_as_its_readme_says(name, floor):
+    if not (CASES / f"{name}.tsv").is_file():
+        pytest.skip(f"the shared cases are not beside the repository: {name}.tsv")
+    assert langid.macro_f1(langid.evaluate_file(shipped(), CASES / f"{name}.tsv")) >= floor
