@@ -139,11 +139,11 @@ def _work_keys(index: int, task: stage.Task, context: stage.Context, folder: Pat
             numbers = exchange.number(task.options["shard"], row)
             parts.append(exchange.keys(keys[present], numbers[present]))
         else:
-            parts.append(exchange.counted(step.keys(docs.column("text"))))
-    dtype = exchange.KEY if isinstance(step, clean.FirstKept) else exchange.LINE
-    records = np.concatenate(parts) if parts else np.empty(0, dtype)
-    if dtype is exchange.LINE:
-        records = exchange.frequent(records, 1)  # one record for each distinct line of the task
+            parts.append(step.keys(docs.column("text")))
+    if isinstance(step, clean.FirstKept):
+        records = np.concatenate(parts) if parts else np.empty(0, exchange.KEY)
+    else:  # one record for each distinct line of the task
+        records = exchange.counted(np.concatenate(parts) if parts else np.empty((0, 2), np.uint64))
     count = task.options["partitions"]
     exchange.write(folder / f"{task.name}.seg", records, exchange.partition_of(records["high"], count), count)
     return stage.Result()

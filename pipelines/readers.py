@@ -102,20 +102,19 @@ class _Batch:
         self._metas: list[str] = []
         self._bytes = 0
 
-    def add(self, text: Any, identity: Any, meta: str, offset: int, raw: bytes) -> Iterator[pa.RecordBatch]:
-        """One record: a document if its text is one, else a reject."""
-        reason = _text_fault(text)
-        if reason:
-            self.reject(reason, "", offset, raw)
-            return
-        number = self.record
+    def add(self, text: Any, identity: Any, meta: str, offset: int, raw: bytes) -> bool:
+        """One record: a document if its text is one, else a reject. True when there is a batch to hand on."""
+        if type(text) is not str:
+            self.reject("null_text" if text is None else "text_not_a_string", "", offset, raw)
+            return False
+        if identity is None or identity == "":
+            identity = f"{self.file}:{self.record}"
         self.record += 1
-        self._ids.append(f"{self.job.source}/{identity if identity not in (None, '') else f'{self.file}:{number}'}")
+        self._ids.append(f"{self.job.source}/{identity}")
         self._texts.append(text)
         self._metas.append(meta)
         self._bytes += len(text)
-        if self._bytes >= BATCH_BYTES:
-            yield from self.rest()
+        return self._bytes >= BATCH_BYTES
 
     def reject(self, reason: str, detail: str, offset: int, raw: bytes) -> None:
         self.rejects.add(self.file, self.record, offset, reason, detail, raw)
@@ -124,16 +123,15 @@ class _Batch:
     def damaged(self, reason: str, error: Exception) -> None:
         self.reject(reason, f"{type(error).__name__}: {error}", -1, b"")
 
+    def take(self) -> pa.RecordBatch:
+        """The documents gathered so far, as a batch."""
+        taken = schema.documents(self._ids, self.job.source, self.job.language, self._texts, self._metas)
+        self._clear()
+        return taken
+
     def rest(self) -> Iterator[pa.RecordBatch]:
         if self._texts:
-            yield schema.documents(self._ids, self.job.source, self.job.language, self._texts, self._metas)
-            self._clear()
-
-
-def _text_fault(text: Any) -> str | None:
-    if text is None:
-        return "null_text"
-    return None if isinstance(text, str) else "text_not_a_string"
+            yield self.take()
 
 
 def opened(path: Path, label: str) -> BinaryIO:
@@ -253,7 +251,8 @@ def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBat
                     meta = _meta(record, options)
                     if EXPONENT.search(meta):  # orjson makes a float of a long integer, the standard library keeps it
                         meta = _meta(json.loads(line), options)
-                    yield from batch.add(record[options.text], identity, meta, offset, line)
+                    if batch.add(record[options.text], identity, meta, offset, line):
+                        yield batch.take()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | str:
@@ -305,7 +304,8 @@ def _text_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBat
             elif not line.strip():
                 batch.reject("blank_line", "", offset, line)
             else:
-                yield from _decoded(batch, line.removesuffix(b"\r"), "{}", offset)
+                if _decoded(batch, line.removesuffix(b"\r"), "{}", offset):
+                    yield batch.take()
 
 
 def _whole_text(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
@@ -318,16 +318,17 @@ def _whole_text(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBat
         batch.reject("empty_file", "", 0, raw)
     else:
         meta = orjson.dumps({"path": part.label}).decode()
-        yield from _decoded(batch, raw.removeprefix(b"\xef\xbb\xbf"), meta, 0)
+        if _decoded(batch, raw.removeprefix(b"\xef\xbb\xbf"), meta, 0):
+            yield batch.take()
 
 
-def _decoded(batch: _Batch, raw: bytes, meta: str, offset: int) -> Iterator[pa.RecordBatch]:
+def _decoded(batch: _Batch, raw: bytes, meta: str, offset: int) -> bool:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         batch.reject("invalid_utf8", str(error), offset, raw)
-        return
-    yield from batch.add(text, None, meta, offset, raw)
+        return False
+    return batch.add(text, None, meta, offset, raw)
 
 
 def _table_text(batch: _Batch, part: Slice, path: Path, delimiter: str) -> Iterator[pa.RecordBatch]:
@@ -355,7 +356,8 @@ def _table_text(batch: _Batch, part: Slice, path: Path, delimiter: str) -> Itera
             else:
                 record = dict(zip(header, row, strict=True))
                 identity = record.get(options.id) if options.id else None
-                yield from batch.add(record[options.text], identity, _meta(record, options), -1, raw)
+                if batch.add(record[options.text], identity, _meta(record, options), -1, raw):
+                    yield batch.take()
 
 
 def _parquet(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
@@ -394,7 +396,8 @@ def _records(batch: _Batch, records: Iterable[dict[str, Any] | UnicodeDecodeErro
             batch.reject("record_too_large", f"more than {limit} bytes", -1, text[:200].encode())
             continue
         identity = record.get(options.id) if options.id else None
-        yield from batch.add(text, identity, _meta(record, options), -1, b"")
+        if batch.add(text, identity, _meta(record, options), -1, b""):
+            yield batch.take()
 
 
 def _datasets(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
@@ -409,7 +412,8 @@ def _datasets(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch
 def _pydoc(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
     topics = importlib.import_module("pydoc_data.topics").topics
     for name in sorted(topics):
-        yield from batch.add(topics[name], name, orjson.dumps({"topic": name}).decode(), -1, b"")
+        if batch.add(topics[name], name, orjson.dumps({"topic": name}).decode(), -1, b""):
+            yield batch.take()
 
 
 _READERS: dict[str, Callable[[_Batch, Slice, Path], Iterator[pa.RecordBatch]]] = {

@@ -74,7 +74,8 @@ def locked(output: Path) -> Iterator[None]:
 
 def standing(chosen: stage.Stage, context: stage.Context) -> Standing:
     """Plan a stage, and look which of its tasks are done: manifest, key and every digest."""
-    tasks = [(task, stage.task_key(chosen, task, context)) for task in chosen.plan(context)]
+    of_stage = stage.stage_key(chosen, context)
+    tasks = [(task, stage.task_key(of_stage, task)) for task in chosen.plan(context)]
     pending = [
         index for index, (task, key) in enumerate(tasks) if stage.finished(chosen, task, key, context) is None
     ]

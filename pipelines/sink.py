@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 ROW_GROUP_BYTES = 8 * 2**20  # bytes of text; 4-16 MB are good units of splitting and of reading
 ROW_GROUP_DOCUMENTS = 2**16  # so that documents without text fill a row group too
-# zstd levels, on 50 MB of text: level 1 takes 0.19 s for 18.0 MB, 3 0.31 s for 15.6 MB, 9 1.2 s for 14.9 MB
-PASSING = 1  # between stages
-PUBLISHED = 3  # for keeping
+# 458 MB of documents: lz4 takes 2.5 s for 205 MB, zstd level 1 3.3 s for 138 MB, level 3 4.6 s for 121 MB (CPU,
+# benchmarks/LOG.md); level 9 is four times as slow as 3 for 4 % less
+PASSING = ("lz4", None)  # between stages: codec, level
+PUBLISHED = ("zstd", 3)  # for keeping
 DICTIONARY_COLUMNS = ("source", "language", "lang_label")
 
 
@@ -32,14 +33,14 @@ def text_bytes(batch: pa.RecordBatch) -> np.ndarray:
 class ShardWriter:
     """Writes batches into a Parquet file; `close` returns the row groups as (documents, text bytes) pairs."""
 
-    def __init__(self, path: Path, schema: pa.Schema, level: int = PASSING):
+    def __init__(self, path: Path, schema: pa.Schema, packing: tuple[str, int | None] = PASSING):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._schema = schema
         self._writer = pq.ParquetWriter(
             path,
             schema,
-            compression="zstd",
-            compression_level=level,
+            compression=packing[0],
+            compression_level=packing[1],
             use_dictionary=[name for name in DICTIONARY_COLUMNS if name in schema.names],
             write_statistics=False,  # no reader of ours asks, and the text's would hold the text
             write_page_checksum=True,

@@ -379,18 +379,22 @@ def finished(stage: Stage, task: Task, key: str, context: Context) -> manifest.M
     return part if part.key == key and not part.problems(folder) else None
 
 
-def task_key(stage: Stage, task: Task, context: Context) -> str:
-    """Digest of all that decides a task's output."""
+def stage_key(stage: Stage, context: Context) -> str:
+    """Digest of what decides the output of all of a stage's tasks: its part of the recipe, and its code."""
     return manifest.digest(
         {
             "stage": stage.name,
-            "task": [task.name, task.source, task.language, dict(task.options)],
-            "slices": [[s.label, s.sha256, s.start, s.end, s.first] for s in task.slices],
             "settings": recipe.settings(stage.settings(context.recipe)),
             "run": recipe.settings(context.recipe.run),
             "code": code_digest(_module(stage.work)),
         }
     )
+
+
+def task_key(of_stage: str, task: Task) -> str:
+    """Digest of all that decides a task's output; `of_stage` is the stage's own key."""
+    slices = [[s.label, s.sha256, s.start, s.end, s.first] for s in task.slices]
+    return manifest.digest([of_stage, task.name, task.source, task.language, slices, dict(task.options)])
 
 
 def _module(function: Any) -> str:
@@ -404,24 +408,33 @@ def code_digest(module: str) -> str:
     Comments and layout do not count: the parsed code does. So a change redoes the stages that it can change.
     """
     seen: dict[str, str] = {}
-    _collect(module, seen)
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen[name], imported = _code(name)
+            waiting += imported
     return manifest.digest(seen)
 
 
-def _collect(module: str, seen: dict[str, str]) -> None:
+@functools.cache
+def _code(module: str) -> tuple[str, tuple[str, ...]]:
+    """Digest of one module's code and of the tables that it names, and the modules of ours that it imports."""
     spec = importlib.util.find_spec(module)
-    if module in seen or spec is None or spec.origin is None:
-        return
+    if spec is None or spec.origin is None:
+        return "", ()
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    seen[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    found = hashlib.sha256(ast.dump(tree).encode())
+    imported: dict[str, None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w-]+\.\w+", node.value):
             table = Path(str(resources.files("roots.tables"))) / node.value
             if table.is_file():
-                seen[f"table {node.value}"] = manifest.file_digest(table)
+                found.update(table.read_bytes())
         for name in _imports(node):
             if name.split(".")[0] in OUR_PACKAGES:
-                _collect(name, seen)
+                imported[name] = None
+    return found.hexdigest(), tuple(imported)
 
 
 def _imports(node: ast.AST) -> list[str]:

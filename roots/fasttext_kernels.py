@@ -1,0 +1,316 @@
+"""Predicting with a fastText model straight from UTF-8 bytes: the most likely label of each document.
+
+A document's vector is the mean of its features' rows: of each word that the dictionary has, of each word's character
+n-grams (by hash), and of the end of the line. The rows of a word are summed on their own and remembered while a batch
+lasts, because most words of a batch come again; a word remembered and a word summed anew give the same bits.
+
+source  fastText 0.9.2: dictionary.cc (readWord, getLine, computeSubwords), matrix.cc, loss.cc (predict)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+BLOCK = 8  # float32 of a row that are added at once
+REMEMBERED = 1 << 15  # words at most, a power of two; bounds memory, does not change a result
+HASH_START, HASH_STEP, HASH_MASK = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFFFF)  # FNV-1a, 32 bits
+SIGN, SIGNED = np.uint32(0x80), np.uint32(0xFFFFFF00)  # fastText's bytes are signed, and widened as such
+TAIL_BITS, TAIL = np.uint32(0xC0), np.uint32(0x80)  # of a byte that continues a code point
+LOG_FLOOR = 1e-5  # fastText adds it to a probability before it takes the logarithm
+ENDING = np.frombuffer(b"</s>", np.uint8)  # the word that stands for the end of a line
+PREFIX = np.frombuffer(b"__label__", np.uint8)  # a word that begins so is a label, no feature
+
+
+class Tables(NamedTuple):
+    """A model for `predict`; fasttext_model.tables makes it.
+
+    entries  uint8, the dictionary's words, then its labels, end to end; ends int64 [entries + 1]
+    slots    int32, a hash table of entries, see `slots`;   words  how many entries are words
+    chars_min, chars_max  length of the character n-grams; none where chars_max is 0
+    buckets  into which they are hashed;   pruned  int32 [buckets] row of a bucket, -1 for none; empty: its own
+    inputs   float32 [words + rows, dim], dim filled up to whole blocks;   outputs float32 [dim, labels]
+    children int32 [labels - 1, 2] of the inner nodes of the hierarchy, empty for plain softmax, see `tree`
+    """
+
+    entries: np.ndarray
+    ends: np.ndarray
+    slots: np.ndarray
+    words: int
+    chars_min: int
+    chars_max: int
+    buckets: int
+    pruned: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
+    children: np.ndarray
+
+
+@numba.njit(nogil=True, cache=True)
+def _hash(data, start, end):
+    h = HASH_START
+    for i in range(start, end):
+        h = _hashed(h, _widened(data[i]))
+    return h
+
+
+@numba.njit(inline="always")
+def _widened(byte):
+    wide = np.uint32(byte)
+    if wide & SIGN:
+        wide |= SIGNED
+    return wide
+
+
+@numba.njit(inline="always")
+def _hashed(h, wide):
+    return ((h ^ np.uint64(wide)) * HASH_STEP) & HASH_MASK
+
+
+@numba.njit(nogil=True, cache=True)
+def _same(data, start, others, first, size):
+    for i in range(size):
+        if data[start + i] != others[first + i]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def slots(entries, ends):
+    """int32 [a power of two]: open-addressed hash table of the entries' numbers, -1 for a free place."""
+    size = 16
+    while size < 2 * len(ends):
+        size *= 2
+    table = np.full(size, -1, np.int32)
+    for e in range(len(ends) - 1):
+        place = np.int64(_hash(entries, ends[e], ends[e + 1])) & (size - 1)
+        while table[place] >= 0:
+            place = (place + 1) & (size - 1)
+        table[place] = e
+    return table
+
+
+@numba.njit(nogil=True, cache=True)
+def tree(counts):
+    """int32 [labels - 1, 2]: the two children of each inner node of the Huffman tree over the labels.
+
+    Node numbers below `labels` are labels; inner node i has the number labels + i, the last one is the root.
+    counts  int64 [labels] in the training text, in falling order, as the file has them
+    source  loss.cc, HierarchicalSoftmaxLoss::buildTree
+    """
+    labels = len(counts)
+    weights = np.full(2 * labels, np.int64(10**15))
+    weights[:labels] = counts
+    children = np.zeros((max(labels - 1, 0), 2), np.int32)
+    leaf, inner = labels - 1, labels
+    for i in range(labels - 1):
+        weight = 0
+        for side in range(2):
+            if leaf >= 0 and weights[leaf] < weights[inner]:
+                child = leaf
+                leaf -= 1
+            else:
+                child = inner
+                inner += 1
+            children[i, side] = child
+            weight += weights[child]
+        weights[labels + i] = weight
+    return children
+
+
+@numba.njit(nogil=True, cache=True)
+def _find(data, start, end, h, entries, ends, slots):
+    """The number of a word's entry, -1 for none."""
+    mask = len(slots) - 1
+    place = np.int64(h) & mask
+    while slots[place] >= 0:
+        e = slots[place]
+        first = ends[e]
+        if ends[e + 1] - first == end - start and _same(data, start, entries, first, end - start):
+            return np.int64(e)
+        place = (place + 1) & mask
+    return np.int64(-1)
+
+
+@numba.njit(inline="always")
+def _add(total, t, rows, r):
+    """Adds row r to row t of total."""
+    for b in range(np.uint64(0), np.uint64(rows.shape[1]), BLOCK):
+        for k in range(BLOCK):
+            total[t, b + k] += rows[r, b + k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _bracket(data, start, end, scratch):
+    """Writes <word>, its bytes widened, to scratch; returns its size."""
+    scratch[0] = 60
+    for i in range(start, end):
+        scratch[i - start + 1] = _widened(data[i])
+    scratch[end - start + 1] = 62
+    return end - start + 2
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_ngrams(word, size, shortest, longest, buckets, pruned, words, inputs, sums, t):
+    """Adds the rows of a bracketed word's character n-grams to row t of sums; returns how many they are."""
+    features = 0
+    share = 1.0 / buckets
+    for i in range(size):
+        if word[i] & TAIL_BITS == TAIL:
+            continue
+        h = HASH_START
+        j = i
+        for n in range(1, longest + 1):
+            if j >= size:
+                break
+            h = _hashed(h, word[j])
+            j += 1
+            while j < size and word[j] & TAIL_BITS == TAIL:
+                h = _hashed(h, word[j])
+                j += 1
+            if n < shortest or (n == 1 and (i == 0 or j == size)):
+                continue
+            bucket = np.int64(h) - np.int64(np.float64(h) * share) * buckets  # h % buckets, without a division
+            if bucket < 0:
+                bucket += buckets
+            elif bucket >= buckets:
+                bucket -= buckets
+            if len(pruned):
+                bucket = np.int64(pruned[bucket])
+                if bucket < 0:
+                    continue
+            _add(sums, t, inputs, words + bucket)
+            features += 1
+    return features
+
+
+@numba.njit(nogil=True, cache=True)
+def _softmax(hidden, outputs, logits):
+    """The most likely label, of equals the last, and its probability."""
+    logits[:] = 0
+    for k in range(len(hidden)):
+        for label in range(len(logits)):
+            logits[label] += hidden[k] * outputs[k, label]
+    best = 0
+    for label in range(len(logits)):
+        if logits[label] >= logits[best]:
+            best = label
+    total = np.float32(0)
+    for label in range(len(logits)):
+        total += np.exp(logits[label] - logits[best])
+    return best, 1 / total + LOG_FLOOR
+
+
+@numba.njit(nogil=True, cache=True)
+def _hierarchy(hidden, outputs, children, nodes, scores):
+    """The most likely label down the tree, left before right, and its probability; -1 where all are below the floor."""
+    labels = outputs.shape[1]
+    best, best_score = -1, np.log(LOG_FLOOR)
+    nodes[0], scores[0] = 2 * labels - 2, 0.0
+    waiting = 1
+    while waiting:
+        waiting -= 1
+        node, score = nodes[waiting], scores[waiting]
+        if score < best_score:
+            continue
+        if node < labels:
+            best, best_score = node, score
+            continue
+        logit = 0.0
+        for k in range(len(hidden)):
+            logit += hidden[k] * outputs[k, node - labels]
+        right = 1 / (1 + np.exp(-logit))
+        nodes[waiting] = children[node - labels, 1]
+        scores[waiting] = score + np.log(right + LOG_FLOOR)
+        nodes[waiting + 1] = children[node - labels, 0]
+        scores[waiting + 1] = score + np.log(1 - right + LOG_FLOOR)
+        waiting += 2
+    return best, np.exp(best_score) if best >= 0 else 0.0
+
+
+@numba.njit(inline="always")
+def _is_space(byte):
+    return byte == 32 or 9 <= byte <= 13 or byte == 0
+
+
+@numba.njit(inline="always")
+def _is_word(data, start, size, entry, words):
+    """Whether a word is no label: known ones are in the dictionary, others have the prefix."""
+    if entry >= 0:
+        return entry < words
+    return size < len(PREFIX) or not _same(data, start, PREFIX, 0, len(PREFIX))
+
+
+@numba.njit(nogil=True, cache=True)
+def predict(data, offsets, tables):
+    """The most likely label of each document and its probability, as fastText's predict gives them for k = 1.
+
+    A document ends at its first newline or word `</s>`, as a line does for fastText.
+    data    uint8, offsets int [docs + 1]: UTF-8 documents, see utf8.view
+    returns labels int32 [docs], numbers in the order of the file, -1 where there is no feature (a document has one
+            more than its words', the end of the line, unless the model lacks it); scores float32 [docs], up to
+            1.00001, 0.0 where there is no label
+    """
+    entries, ends, slots, words = tables.entries, tables.ends, tables.slots, tables.words
+    inputs, outputs, children, pruned = tables.inputs, tables.outputs, tables.children, tables.pruned
+    shortest, longest, buckets = tables.chars_min, tables.chars_max, tables.buckets
+    docs, dim, labels = len(offsets) - 1, inputs.shape[1], outputs.shape[1]
+    found, probabilities = np.full(docs, -1, np.int32), np.zeros(docs, np.float32)
+    largest = 0
+    for d in range(docs):
+        largest = max(largest, np.int64(offsets[d + 1]) - offsets[d])
+    remembered = 16
+    while remembered < REMEMBERED and 16 * remembered < np.int64(offsets[docs]) - offsets[0]:
+        remembered *= 2
+    # of each remembered word: its place and size in data (size 0 for a free place), its features and their sum
+    starts, sizes = np.zeros(remembered, np.int64), np.zeros(remembered, np.int64)
+    features, sums = np.zeros(remembered, np.int64), np.empty((remembered, dim), np.float32)
+    scratch = np.empty(largest + 2, np.uint32)
+    hidden = np.empty((1, dim), np.float32)
+    ending = _find(ENDING, 0, len(ENDING), _hash(ENDING, 0, len(ENDING)), entries, ends, slots)
+    logits = np.empty(labels, np.float32)
+    nodes, scores = np.empty(2 * labels + 1, np.int64), np.empty(2 * labels + 1, np.float64)
+    for d in range(docs):
+        hidden[:] = 0
+        count = 0
+        i, stop = np.int64(offsets[d]), np.int64(offsets[d + 1])
+        while i < stop and data[i] != 10:
+            if _is_space(data[i]):
+                i += 1
+                continue
+            start = i
+            h = HASH_START
+            while i < stop and not _is_space(data[i]):
+                h = _hashed(h, _widened(data[i]))
+                i += 1
+            size = i - start
+            if size == len(ENDING) and _same(data, start, ENDING, 0, size):
+                break
+            place = np.int64(h) & (remembered - 1)
+            if sizes[place] != size or not _same(data, start, data, starts[place], size):
+                starts[place], sizes[place], features[place] = start, size, 0
+                sums[place] = 0
+                entry = _find(data, start, i, h, entries, ends, slots)
+                if 0 <= entry < words:
+                    _add(sums, place, inputs, entry)
+                    features[place] = 1
+                if _is_word(data, start, size, entry, words) and longest > 0 and buckets > 0:
+                    wide = _bracket(data, start, i, scratch)
+                    features[place] += _sum_ngrams(
+                        scratch, wide, shortest, longest, buckets, pruned, words, inputs, sums, place
+                    )
+            count += features[place]
+            _add(hidden, 0, sums, place)
+        if 0 <= ending < words:
+            _add(hidden, 0, inputs, ending)
+            count += 1
+        if count == 0 or labels == 0:
+            continue
+        hidden[0] *= np.float32(1.0 / count)
+        if len(children):
+            found[d], probabilities[d] = _hierarchy(hidden[0], outputs, children, nodes, scores)
+        else:
+            found[d], probabilities[d] = _softmax(hidden[0], outputs, logits)
+    return found, probabilities
