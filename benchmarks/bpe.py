@@ -39,9 +39,7 @@ REPEATS = 3  # encodings; the best counts, as the machine may be shared
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="folder of texts; default: generated text")
     parser.add_argument("--megabytes", type=float, default=10, help="text to read, in MB (default: 10)")
     parser.add_argument("--vocab-size", type=int, default=32_000, help="tokens to learn (default: 32000)")
@@ -54,9 +52,7 @@ def main() -> int:
         parser.error(f"{options.folder}: {len(documents)} documents found below it, at least 10 are needed")
     trained_on = [document for n, document in enumerate(documents) if n % 10]
     print(f"machine     {platform.machine()}, {platform.system()}, CPython {platform.python_version()}")
-    print(
-        f"packages    tokenizers {tokenizers.__version__}, numpy {np.__version__}, pyarrow {pa.__version__}"
-    )
+    print(f"packages    tokenizers {tokenizers.__version__}, numpy {np.__version__}, pyarrow {pa.__version__}")
     print(f"texts       {options.folder or 'generated'}: {len(documents):,} documents")
     with tempfile.TemporaryDirectory() as folder:
         train(trained_on, options.vocab_size, Path(folder))
@@ -74,16 +70,11 @@ def train(documents: list[str], vocab_size: int, folder: Path) -> None:
     seconds = time.process_time() - start
     learn.save(learned, folder)
     size = megabytes(documents)
-    print(
-        f"train       {size:.1f} MB, {learned.get_vocab_size():,} tokens: {seconds:.1f} s, "
-        f"{size / seconds:.2f} MB/s"
-    )
+    print(f"train       {size:.1f} MB, {learned.get_vocab_size():,} tokens: {seconds:.1f} s, {size / seconds:.2f} MB/s")
 
 
 def encode_all(documents: list[str], encoder: encode.Encoder) -> None:
-    batches = [
-        pa.array(documents[n : n + ENCODE_DOCUMENTS]) for n in range(0, len(documents), ENCODE_DOCUMENTS)
-    ]
+    batches = [pa.array(documents[n : n + ENCODE_DOCUMENTS]) for n in range(0, len(documents), ENCODE_DOCUMENTS)]
     size, times = megabytes(documents), []
     for _ in range(REPEATS):
         start = time.process_time()

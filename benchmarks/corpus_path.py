@@ -32,7 +32,9 @@ GROUPS = {"documents": "ingest", "corpus": "redact"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="folder of sources lm_<language>_<name>; default: generated")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="folder of sources lm_<language>_<name>; default: generated"
+    )
     parser.add_argument("--recipe", type=Path, default=Path("folder.toml"), help="recipe, default folder.toml")
     parser.add_argument("--megabytes", type=int, default=40, help="size of the generated text")
     parser.add_argument("--baseline-megabytes", type=float, default=3.0, help="text that the baseline is timed on")
@@ -149,7 +151,12 @@ def first_documents(context: stage.Context, most: float) -> Iterator[str]:
 def generated(folder: Path, megabytes: int) -> Path:
     """Sources of Zipf-like words in four scripts, with some copies, addresses and boilerplate; seeded."""
     random = np.random.default_rng(7)
-    alphabets = {"en": "etaoinshrdlu", "ar": "ابتثجحخدذرزس", "indic-hi": "कखगघचछजझटठडढ", "code": "abcdefxyz_()="}
+    alphabets = {
+        "en": "etaoinshrdlu",
+        "ar": "ابتثجحخدذرزس",
+        "indic-hi": "कखगघचछजझटठडढ",
+        "code": "abcdefxyz_()=",
+    }
     for language, letters in alphabets.items():
         words = ["".join(random.choice(list(letters), random.integers(2, 9))) for _ in range(20_000)]
         ranks = np.arange(1, len(words) + 1)

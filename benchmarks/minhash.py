@@ -37,12 +37,8 @@ REPEATS = 3  # the best of these counts, as the machine may be shared
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "folder", nargs="?", type=Path, help="folder of texts; default: generated Zipf-like text"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="folder of texts; default: generated Zipf-like text")
     parser.add_argument("--megabytes", type=float, default=10, help="text to read, in MB (default: 10)")
     options = parser.parse_args()
 
@@ -51,9 +47,7 @@ def main() -> int:
         parser.error(f"{options.folder}: no *.jsonl.gz or *.jsonl.zst below it holds a text")
     megabytes = sum(len(d.encode()) for d in documents) / 1e6
     print(f"machine     {platform.machine()}, {platform.system()}, CPython {platform.python_version()}")
-    print(
-        f"packages    datasketch {datasketch.__version__}, numba {numba.__version__}, numpy {np.__version__}"
-    )
+    print(f"packages    datasketch {datasketch.__version__}, numba {numba.__version__}, numpy {np.__version__}")
     print(f"texts       {options.folder or 'generated'}: {len(documents):,} documents, {megabytes:.1f} MB")
     print(f"signatures  {NUM_PERM} permutations, shingles of {NGRAM} words, one core, CPU time")
     reached = [speed(documents, megabytes), error()]
@@ -127,9 +121,7 @@ def speed(documents: list[str], megabytes: float) -> bool:
         print(f"speed       {figure:7.1f} MB/s  {name}")
     kernel, from_text, from_hashes = figures.values()
     times = kernel / from_text
-    print(
-        f"speedup     {times:.0f} times (bar: {SPEEDUP_MIN}), {kernel / from_hashes:.0f} times the last line"
-    )
+    print(f"speedup     {times:.0f} times (bar: {SPEEDUP_MIN}), {kernel / from_hashes:.0f} times the last line")
     equal = all((sketch(g, int) == row).all() for g, row in zip(given, ours, strict=True))
     print(f"equality    {'every value equal' if equal else 'VALUES DIFFER'}, {len(documents):,} documents")
     return report("speed and equality", equal and times >= SPEEDUP_MIN)

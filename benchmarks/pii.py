@@ -86,9 +86,7 @@ def measured(texts: list[str], patterns: list[re.Pattern[str]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=float, default=8.0)
     parser.add_argument("--sources", nargs="*", default=SOURCES)

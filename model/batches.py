@@ -41,9 +41,7 @@ def find(folder: Path) -> list[str]:
     """
     found = sorted(p.relative_to(folder).as_posix().removesuffix(".idx") for p in folder.rglob("[!.]*.idx"))
     if not found:
-        raise FileNotFoundError(
-            f"{folder}: no shards (.idx and .bin) here or below; name the folder of token shards"
-        )
+        raise FileNotFoundError(f"{folder}: no shards (.idx and .bin) here or below; name the folder of token shards")
     return found
 
 
@@ -75,9 +73,7 @@ def divide_by(file: Path, folder: Path) -> Division:
         for group in mix.read(file)
     }
     if "train" not in groups:
-        raise ValueError(
-            f"{file}: no group 'train', only {', '.join(groups)}; see tokenizer/mix.py for the form"
-        )
+        raise ValueError(f"{file}: no group 'train', only {', '.join(groups)}; see tokenizer/mix.py for the form")
     held_out = {name.removeprefix(VALID): parts for name, parts in groups.items() if name.startswith(VALID)}
     return Division(train=groups["train"], held_out=held_out)
 
@@ -210,9 +206,7 @@ class Mixture:
     vocab_size  of the tokenizer; a shard that holds another id raises ValueError when the sample is read
     """
 
-    def __init__(
-        self, parts: Sequence[mix.Part], total: int, length: int, seed: int, vocab_size: int
-    ) -> None:
+    def __init__(self, parts: Sequence[mix.Part], total: int, length: int, seed: int, vocab_size: int) -> None:
         weights = np.array([part.weight for part in parts])
         weights /= weights.sum()
         self.parts, self.vocab_size = parts, vocab_size

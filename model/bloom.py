@@ -92,9 +92,7 @@ class SelfAttention(nn.Module):
         self.dense = nn.Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor, prepared: Any, past: Cache | None, block: int) -> Tensor:
-        qkv = self.query_key_value(x).unflatten(
-            -1, (self.heads, 3, -1)
-        )  # [B, T, H, 3, D]: per head, not per kind
+        qkv = self.query_key_value(x).unflatten(-1, (self.heads, 3, -1))  # [B, T, H, 3, D]: per head, not per kind
         query, key, value = qkv.transpose(1, 2).unbind(3)  # [B, H, T, D] each
         if past is not None:
             key, value = past.append(block, key, value)  # [B, H, K, D] each

@@ -43,9 +43,7 @@ class Place:
     machine: dict[str, Any]
 
 
-def save(
-    folder: Path, place: Place, model: torch.nn.Module, optimizer: torch.optim.Optimizer, keep: int
-) -> Path:
+def save(folder: Path, place: Place, model: torch.nn.Module, optimizer: torch.optim.Optimizer, keep: int) -> Path:
     """Write a checkpoint, then remove all but the newest `keep`.
 
     A kill at any moment leaves the earlier checkpoints and at most a `.tmp` folder, which `clean` removes.
@@ -127,9 +125,7 @@ def load(path: Path) -> tuple[Place, dict[str, Any]]:
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: {STATE} holds more than tensors and plain values; {_ADVICE}") from error
     if state["place"] != dataclasses.asdict(place):
-        raise ValueError(
-            f"{path}: {MANIFEST} was altered, its state was saved with {state['place']}; {_ADVICE}"
-        )
+        raise ValueError(f"{path}: {MANIFEST} was altered, its state was saved with {state['place']}; {_ADVICE}")
     return place, state
 
 

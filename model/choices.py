@@ -60,9 +60,7 @@ class Options:
         if not 0 <= self.rate_min <= self.rate:
             raise ValueError(f"--lr-min is {self.rate_min}; expected 0 to --lr ({self.rate})")
         if self.warmup > self.samples:
-            raise ValueError(
-                f"--warmup is {self.warmup} sequences, the whole run has {self.samples}; warm up for less"
-            )
+            raise ValueError(f"--warmup is {self.warmup} sequences, the whole run has {self.samples}; warm up for less")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"--device is '{self.device}'; expected auto, cpu or cuda")
 

@@ -10,15 +10,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    no_args_is_help=True, help="Train, evaluate, sample and export a BLOOM (needs the extra `model`)."
-)
+app = typer.Typer(no_args_is_help=True, help="Train, evaluate, sample and export a BLOOM (needs the extra `model`).")
 
 Shards = Annotated[Path, typer.Option(help="Folder of token shards, <language>/<source>-*.bin and .idx.")]
 TokenizerFolder = Annotated[Path, typer.Option(help="Folder with the tokenizer.json that wrote the shards.")]
-ModelFolder = Annotated[
-    Path, typer.Argument(help="Output of a training run, or a model in the Hugging Face layout.")
-]
+ModelFolder = Annotated[Path, typer.Argument(help="Output of a training run, or a model in the Hugging Face layout.")]
 Sequence = Annotated[int, typer.Option(help="Tokens that the model reads at once.")]
 Batch = Annotated[int, typer.Option(help="Sequences at once.")]
 
@@ -44,19 +40,13 @@ def train(
     mix: Annotated[
         Path | None, typer.Option(help="Mixing file; default: all shards, weighted by their tokens.")
     ] = None,
-    size: Annotated[
-        str, typer.Option(help="nano, micro, mini, 560M, 1.1B, 1.7B, 3B, 7.1B or 176B.")
-    ] = "micro",
+    size: Annotated[str, typer.Option(help="nano, micro, mini, 560M, 1.1B, 1.7B, 3B, 7.1B or 176B.")] = "micro",
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     batch: Annotated[int | None, typer.Option(help="Sequences per step; default: the size's.")] = None,
-    micro_batch: Annotated[
-        int, typer.Option(help="Sequences at once, the rest accumulated; 0 = the batch.")
-    ] = 0,
+    micro_batch: Annotated[int, typer.Option(help="Sequences at once, the rest accumulated; 0 = the batch.")] = 0,
     batch_ramp: Annotated[
         str | None,
-        typer.Option(
-            help="FIRST,INCREMENT,SEQUENCES: the batch grows; 'published' = the size's; default: none."
-        ),
+        typer.Option(help="FIRST,INCREMENT,SEQUENCES: the batch grows; 'published' = the size's; default: none."),
     ] = None,
     sequence: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate; default: the size's.")] = None,
@@ -66,20 +56,14 @@ def train(
     warmup: Annotated[
         int | None, typer.Option(help="Sequences until the peak rate; default: a tenth of the run's.")
     ] = None,
-    eval_share: Annotated[
-        float, typer.Option(help="Share of each shard's documents held out, its last ones.")
-    ] = 0.05,
+    eval_share: Annotated[float, typer.Option(help="Share of each shard's documents held out, its last ones.")] = 0.05,
     eval_every: Annotated[int, typer.Option(help="Steps between evaluations; 0 = at the end only.")] = 0,
-    eval_documents: Annotated[
-        int, typer.Option(help="Held-out documents evaluated per language, at most.")
-    ] = 64,
+    eval_documents: Annotated[int, typer.Option(help="Held-out documents evaluated per language, at most.")] = 64,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
     keep: Annotated[int, typer.Option(help="Checkpoints kept, the newest.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of samples.")] = 42,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0 = all. Another number may change the last bits.")
-    ] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 = all. Another number may change the last bits.")] = 0,
     tensorboard: Annotated[bool, typer.Option(help="Also write OUTPUT/tensorboard.")] = False,
 ) -> None:
     """Train on token shards; a killed run goes on bit for bit when the same line is run again."""
@@ -132,9 +116,7 @@ def _ramp(text: str | None) -> tuple[int, int, int] | None:
         return None
     numbers = text.split(",")
     if len(numbers) != 3 or not all(n.strip().isdigit() for n in numbers):
-        raise ValueError(
-            f"--batch-ramp is '{text}'; expected FIRST,INCREMENT,SEQUENCES such as 192,16,9765625"
-        )
+        raise ValueError(f"--batch-ramp is '{text}'; expected FIRST,INCREMENT,SEQUENCES such as 192,16,9765625")
     first, increment, samples = map(int, numbers)
     return first, increment, samples
 
@@ -144,12 +126,8 @@ def evaluate(
     model: ModelFolder,
     tokenizer: TokenizerFolder,
     text: Annotated[Path | None, typer.Option(help="UTF-8 file of lines language<TAB>text.")] = None,
-    shards: Annotated[
-        Path | None, typer.Option(help="Token shards; their last documents are scored.")
-    ] = None,
-    eval_share: Annotated[
-        float, typer.Option(help="Share of each shard's documents that was held out.")
-    ] = 0.05,
+    shards: Annotated[Path | None, typer.Option(help="Token shards; their last documents are scored.")] = None,
+    eval_share: Annotated[float, typer.Option(help="Share of each shard's documents that was held out.")] = 0.05,
     eval_documents: Annotated[int, typer.Option(help="Documents per language, at most (shards).")] = 64,
     sequence: Sequence = 128,
     batch: Batch = 8,
@@ -212,12 +190,8 @@ def generate(
 def export(
     model: ModelFolder,
     output: Annotated[Path, typer.Option(help="Folder to write; must not hold a model yet.")],
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder whose tokenizer files are copied along.")
-    ] = None,
-    sequence: Annotated[
-        int, typer.Option(help="Sequence length of the training, noted in config.json.")
-    ] = 2048,
+    tokenizer: Annotated[Path | None, typer.Option(help="Folder whose tokenizer files are copied along.")] = None,
+    sequence: Annotated[int, typer.Option(help="Sequence length of the training, noted in config.json.")] = 2048,
 ) -> None:
     """Write a model for `transformers`: config.json, model.safetensors, the tokenizer's files."""
     from model import export as exporting

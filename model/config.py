@@ -86,15 +86,9 @@ PUBLISHED = {
 
 # Ours. The vocabulary is only an example: a run takes its tokenizer's.
 SMALL = {
-    "nano": BloomConfig(
-        layers=2, hidden=64, heads=4, vocabulary=2048, init_std=SMALL_INIT_STD
-    ),  # 0.23 M, tests
-    "micro": BloomConfig(
-        layers=2, hidden=128, heads=4, vocabulary=8192, init_std=SMALL_INIT_STD
-    ),  # 1.4 M, demo
-    "mini": BloomConfig(
-        layers=4, hidden=256, heads=8, vocabulary=8192, init_std=SMALL_INIT_STD
-    ),  # 5.3 M, laptop
+    "nano": BloomConfig(layers=2, hidden=64, heads=4, vocabulary=2048, init_std=SMALL_INIT_STD),  # 0.23 M, tests
+    "micro": BloomConfig(layers=2, hidden=128, heads=4, vocabulary=8192, init_std=SMALL_INIT_STD),  # 1.4 M, demo
+    "mini": BloomConfig(layers=4, hidden=256, heads=8, vocabulary=8192, init_std=SMALL_INIT_STD),  # 5.3 M, laptop
 }
 
 SIZES = PUBLISHED | SMALL
@@ -129,7 +123,5 @@ def size(name: str, tokens: int | None = None) -> BloomConfig:
     if name in SMALL:
         return dataclasses.replace(config, vocabulary=-(-tokens // 128) * 128)
     if tokens > config.vocabulary:
-        raise ValueError(
-            f"the tokenizer has {tokens:,} ids, size {name} has {config.vocabulary:,} rows; too many"
-        )
+        raise ValueError(f"the tokenizer has {tokens:,} ids, size {name} has {config.vocabulary:,} rows; too many")
     return config

@@ -65,9 +65,7 @@ def windows(ids: np.ndarray, end: int, length: int) -> Iterator[tuple[np.ndarray
         yield context[back:stop], targets
 
 
-def score(
-    model: bloom.Bloom, texts: Iterable[np.ndarray], encoder: encode.Encoder, length: int, batch: int
-) -> Score:
+def score(model: bloom.Bloom, texts: Iterable[np.ndarray], encoder: encode.Encoder, length: int, batch: int) -> Score:
     """Score texts given as ids (without end-of-document), `batch` windows of up to `length` tokens at a
     time."""
     texts = [ids for ids in texts if len(ids)]
@@ -121,9 +119,7 @@ def _documents(parts: Sequence[mix.Part], eod: int, count: int) -> list[np.ndarr
     return found
 
 
-def labelled(
-    model: bloom.Bloom, file: Path, encoder: encode.Encoder, length: int, batch: int
-) -> dict[str, Score]:
+def labelled(model: bloom.Bloom, file: Path, encoder: encode.Encoder, length: int, batch: int) -> dict[str, Score]:
     """Score a UTF-8 file of lines `language<TAB>text`, by language, sorted. Empty lines are skipped.
 
     raises  ValueError for a line without a tab

@@ -30,9 +30,7 @@ SPECIALS = {
 }  # BLOOM tokenizer, ids 0-3
 
 
-def save(
-    model: bloom.Bloom, folder: Path, tokenizer: Path | None = None, sequence: int = spec.SEQUENCE_TOKENS
-) -> None:
+def save(model: bloom.Bloom, folder: Path, tokenizer: Path | None = None, sequence: int = spec.SEQUENCE_TOKENS) -> None:
     """Write the model as `transformers.BloomForCausalLM.from_pretrained` reads it, float32.
 
     tokenizer  folder whose tokenizer files are copied; null = none
@@ -64,9 +62,7 @@ def load(folder: Path) -> bloom.Bloom:
         return _load_hugging_face(folder)
     saved = checkpoint.found(folder / "checkpoints")
     if not saved:
-        raise FileNotFoundError(
-            f"{folder}: neither {CONFIG} nor checkpoints/step-*; name a run or an exported model"
-        )
+        raise FileNotFoundError(f"{folder}: neither {CONFIG} nor checkpoints/step-*; name a run or an exported model")
     place, state = checkpoint.load(saved[-1])
     return _filled(config.BloomConfig(**place.config), state["model"], saved[-1])
 
@@ -76,9 +72,7 @@ def _load_hugging_face(folder: Path) -> bloom.Bloom:
     if stated.get("model_type") != "bloom":
         raise ValueError(f"{folder / CONFIG}: model_type is {stated.get('model_type')!r}, expected 'bloom'")
     if stated.get("apply_residual_connection_post_layernorm"):
-        raise ValueError(
-            f"{folder / CONFIG}: the residual after the LayerNorm is not supported; no BLOOM uses it"
-        )
+        raise ValueError(f"{folder / CONFIG}: the residual after the LayerNorm is not supported; no BLOOM uses it")
     weights: dict[str, torch.Tensor] = {}
     for file in _weight_files(folder):
         for name, value in safetensors.load_file(file).items():
@@ -89,14 +83,9 @@ def _load_hugging_face(folder: Path) -> bloom.Bloom:
 
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX).exists():
-        return [
-            folder / name
-            for name in sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
-        ]
+        return [folder / name for name in sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))]
     if not (folder / WEIGHTS).exists():
-        raise FileNotFoundError(
-            f"{folder}: no {WEIGHTS}; pickled weights are not read, convert them to safetensors"
-        )
+        raise FileNotFoundError(f"{folder}: no {WEIGHTS}; pickled weights are not read, convert them to safetensors")
     return [folder / WEIGHTS]
 
 

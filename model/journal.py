@@ -51,9 +51,7 @@ class Journal:
         header = ",".join(names) + "\n"
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         if lines and lines[0].endswith("\n") and lines[0] != header:
-            raise ValueError(
-                f"{path}: columns are {lines[0].strip()}, expected {header.strip()}; move the file away"
-            )
+            raise ValueError(f"{path}: columns are {lines[0].strip()}, expected {header.strip()}; move the file away")
         # the last row may be torn by a kill; later rows than the checkpoint are going to be made again
         kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step]
         temporary = path.with_name(f".{path.name}.tmp")
@@ -82,7 +80,5 @@ def board(folder: Path, step: int) -> Any:
     try:
         from torch.utils import tensorboard
     except ImportError as error:
-        raise ValueError(
-            "--tensorboard: not installed; `pip install tensorboard`, or leave the option out"
-        ) from error
+        raise ValueError("--tensorboard: not installed; `pip install tensorboard`, or leave the option out") from error
     return tensorboard.SummaryWriter(str(folder), purge_step=step + 1)

@@ -53,9 +53,7 @@ def batch_size(samples: int, full: int, ramp: tuple[int, int, int] | None) -> in
         return full
     first, increment, length = ramp
     if increment < 1 or first > full or (full - first) % increment:
-        raise ValueError(
-            f"batch ramp: {first} plus steps of {increment} does not reach {full}; change the increment"
-        )
+        raise ValueError(f"batch ramp: {first} plus steps of {increment} does not reach {full}; change the increment")
     if samples > length or first == full:
         return full
     # a batch that has reached `full` stays there: the last step begins exactly at `length`

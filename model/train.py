@@ -83,9 +83,7 @@ def _start(options: choices.Options, device: torch.device) -> Run:
     return Run(
         options=options,
         encoder=encoder,
-        mixture=batches.Mixture(
-            division.train, options.samples, options.sequence, options.seed, encoder.vocab_size
-        ),
+        mixture=batches.Mixture(division.train, options.samples, options.sequence, options.seed, encoder.vocab_size),
         held_out=division.held_out,
         data=data,
         model=model,
@@ -193,9 +191,7 @@ def _backward(run: Run, batch: int) -> float:
     total = torch.zeros((), device=run.device)
     micro = run.options.micro or batch
     for start in range(0, batch, micro):
-        ids = torch.from_numpy(run.mixture.batch(run.samples + start, min(micro, batch - start))).to(
-            run.device
-        )
+        ids = torch.from_numpy(run.mixture.batch(run.samples + start, min(micro, batch - start))).to(run.device)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
             loss = run.model(ids[:, :-1], ids[:, 1:]) / (batch * run.options.sequence)
         loss.backward()
@@ -226,10 +222,7 @@ def _evaluate(run: Run, scores: journal.Journal, board: Any, say: Callable[[str]
         )
         if board is not None:
             board.add_scalar(f"bits_per_byte/{language}", score.bits_per_byte, run.step)
-    say(
-        f"step {run.step}  bits per byte  "
-        + "  ".join(f"{k} {s.bits_per_byte:.3f}" for k, s in found.items())
-    )
+    say(f"step {run.step}  bits per byte  " + "  ".join(f"{k} {s.bits_per_byte:.3f}" for k, s in found.items()))
 
 
 def _save(run: Run, log: journal.Journal, scores: journal.Journal) -> None:
@@ -248,11 +241,7 @@ def _save(run: Run, log: journal.Journal, scores: journal.Journal) -> None:
 
 def _line(run: Run, row: journal.Step, seconds: float) -> str:
     """Progress for a person; `seconds` per step, mean of this session."""
-    tokens = (
-        optimizer.batch_size(run.samples, run.options.batch, run.options.ramp)
-        * run.options.sequence
-        / seconds
-    )
+    tokens = optimizer.batch_size(run.samples, run.options.batch, run.options.ramp) * run.options.sequence / seconds
     left = round((run.options.steps - run.step) * seconds)
     return (
         f"step {run.step}/{run.options.steps}  loss {row.loss:.4f}  lr {row.learning_rate:.3e}  "
@@ -264,9 +253,7 @@ def _line(run: Run, row: journal.Step, seconds: float) -> str:
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise ValueError(
-            "--device cuda: torch sees no GPU; use --device cpu, or install a torch for this GPU's driver"
-        )
+        raise ValueError("--device cuda: torch sees no GPU; use --device cpu, or install a torch for this GPU's driver")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 

@@ -75,7 +75,7 @@ class Measure:
         other = pc.invert(pc.is_in(label, pa.array(CHINESE if short in CHINESE else [short])))
         sure = pc.greater_equal(score, pa.scalar(self._settings.wrong_score_min, pa.float32()))
         wrong = np.asarray(pc.fill_null(pc.and_(other, sure), False))
-        return pa.array(np.where(wrong, "wrong_language", None), pa.string())
+        return pc.if_else(pa.array(wrong), pa.scalar("wrong_language"), pa.scalar(None, pa.string()))
 
 
 def judged(language: str, settings_of: recipe.Language) -> bool:
@@ -119,6 +119,4 @@ def settings(plan_of: recipe.Recipe) -> object:
     ]
 
 
-STAGE = stage.Stage(
-    name="annotate", group="annotate", plan=plan, work=work, settings=settings, conserves="clean"
-)
+STAGE = stage.Stage(name="annotate", group="annotate", plan=plan, work=work, settings=settings, conserves="clean")

@@ -10,7 +10,12 @@ import pyarrow.parquet as pq
 from pipelines import annotate, clean, manifest, recipe, redact, stage
 from roots import card, catalogue, facts, languages
 
-READ = {"documents": "ingest", "clean": "clean", "annotate": "annotate", "corpus": "redact"}  # stage -> its name
+READ = {
+    "documents": "ingest",
+    "clean": "clean",
+    "annotate": "annotate",
+    "corpus": "redact",
+}  # stage -> its name
 
 
 def plan(context: stage.Context) -> list[stage.Task]:

@@ -59,9 +59,7 @@ def stages(count: int) -> list[stage.Stage]:
             settings=_settings,
         )
         made += [keys, verdicts]
-    last = stage.Stage(
-        name="clean", group="clean", plan=_plan, work=_work, settings=_settings, conserves="documents"
-    )
+    last = stage.Stage(name="clean", group="clean", plan=_plan, work=_work, settings=_settings, conserves="documents")
     return [*made, last]
 
 
@@ -134,12 +132,12 @@ def _work_keys(index: int, task: stage.Task, context: stage.Context, folder: Pat
     replay = _Replay(task, context)
     parts = []
     for row, docs in replay.batches(index):
-        if isinstance(step, clean.FirstKept):
+        if isinstance(step, clean.RareLines):
+            parts.append(step.keys(docs.column("text")))
+        elif isinstance(step, clean.FirstKept):
             keys, present = step.keys(docs)
             numbers = exchange.number(task.options["shard"], row)
             parts.append(exchange.keys(keys[present], numbers[present]))
-        else:
-            parts.append(step.keys(docs.column("text")))
     if isinstance(step, clean.FirstKept):
         records = np.concatenate(parts) if parts else np.empty(0, exchange.KEY)
     else:  # one record for each distinct line of the task
@@ -176,22 +174,20 @@ def _work_verdicts(index: int, task: stage.Task, context: stage.Context, folder:
     names = task.options["names"]
     files = exchange.paths(context.folder(f"work/clean-{index + 1}-keys"), names)
     path = folder / f"{task.name}.seg"
-    if isinstance(step, clean.FirstKept):
-        records = exchange.gather(files, task.options["partition"], exchange.KEY)
-        exchange.by_shard(path, exchange.first_kept(records), len(names))
-    else:
+    if isinstance(step, clean.RareLines):
         records = exchange.gather(files, task.options["partition"], exchange.LINE)
         found = exchange.frequent(records, step.count_min)
         exchange.write(path, found, np.zeros(len(found), np.int64), 1)
+    else:
+        records = exchange.gather(files, task.options["partition"], exchange.KEY)
+        exchange.by_shard(path, exchange.first_kept(records), len(names))
     return stage.Result()
 
 
 def _work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     replay = _Replay(task, context)
     batches = (batch for part in task.slices for batch in context.read(part))
-    return stage.move(
-        batches, replay.outcome, schema.DOCUMENT, folder, task, context.recipe.run.removed_sample
-    )
+    return stage.move(batches, replay.outcome, schema.DOCUMENT, folder, task, context.recipe.run.removed_sample)
 
 
 class _Replay:
@@ -233,7 +229,10 @@ class _Replay:
         rows = np.arange(self._row, self._row + batch.num_rows)
         self._row += batch.num_rows
         why = np.full(batch.num_rows, None, object)
-        docs, alive = batch, np.arange(batch.num_rows)  # alive: positions in the batch of the documents in docs
+        docs, alive = (
+            batch,
+            np.arange(batch.num_rows),
+        )  # alive: positions in the batch of the documents in docs
         texts: list[tuple[np.ndarray, pa.StringArray]] = []
         seen = 0
         for step in self._steps:

@@ -52,7 +52,8 @@ def table(context: stage.Context, until: str, workers: int) -> Iterator[str]:
         seconds += took
         disk += wrote
         yield (
-            f"{name:<26} {tasks:>7} {done:>7} {todo / 1e6:>10,.1f} {progress.clock(took):>9} {wrote / 1e6:>9,.1f}  {why}"
+            f"{name:<26} {tasks:>7} {done:>7} {todo / 1e6:>10,.1f} {progress.clock(took):>9} "
+            f"{wrote / 1e6:>9,.1f}  {why}"
         )
     yield f"in all about {progress.clock(seconds)} with {workers} workers, {disk / 1e6:,.0f} MB of disk"
     yield f"memory about {(MEMORY_BASE + MEMORY_BATCH * plan_of.run.task_bytes / 8) / 1e6:,.0f} MB for each worker"
@@ -78,9 +79,8 @@ def _standings(context: stage.Context, until: str) -> Iterator[tuple[str, run.St
 def _why(now: run.Standing, context: stage.Context) -> str:
     if now.pending:
         fresh = len(now.pending) == len(now.tasks)
-        started = (context.folder(now.stage.name) / stage.PLAN).is_file()
+        started = (context.folder(now.of.name) / stage.PLAN).is_file()
         if fresh and not started:
             return "not started"
         return "its input, recipe or code has changed" if fresh else f"{len(now.pending)} tasks missing or changed"
     return "done" if run.declared(now, context) else "done, to be checked as a whole"
-

@@ -26,8 +26,8 @@ def plan(context: stage.Context) -> list[stage.Task]:
     for source, parts in zip(inputs, slices, strict=True):
         # where a file lies is in its slice and in no key: the same data elsewhere is the same work
         reading = {**recipe.settings(source.options), "path": ""}
-        for task in stage.split(source.name, source.language, parts, target):
-            tasks.append(dataclasses.replace(task, options=reading))
+        cut = stage.split(source.name, source.language, parts, target)
+        tasks += [dataclasses.replace(task, options=reading) for task in cut]
     return tasks
 
 
@@ -125,6 +125,4 @@ def settings(plan_of: recipe.Recipe) -> object:
     return plan_of.ingest.record_bytes_max
 
 
-STAGE = stage.Stage(
-    name="documents", group="ingest", plan=plan, work=work, settings=settings, check=check
-)
+STAGE = stage.Stage(name="documents", group="ingest", plan=plan, work=work, settings=settings, check=check)

@@ -192,6 +192,5 @@ def files_of(folder: Path, root: Path) -> dict[str, dict[str, Any]]:
     """Digest and size of every file below `folder`, keyed by its path relative to `root`, in order."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(root).as_posix(): {"sha256": file_digest(path), "bytes": path.stat().st_size}
-        for path in paths
+        path.relative_to(root).as_posix(): {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in paths
     }

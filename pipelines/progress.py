@@ -54,7 +54,9 @@ def final(progress: run.Progress) -> str:
         line += f"{progress.seconds:6.1f} s  {progress.weight / 1e6 / max(progress.seconds, 1e-9):6.1f} MB/s  "
     if counts.documents_in:
         gone = {**counts.removed, **counts.rejected}
-        reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(gone.items(), key=lambda i: (-i[1], i[0]))[:4])
+        reasons = ", ".join(
+            f"{name} {count:,}" for name, count in sorted(gone.items(), key=lambda i: (-i[1], i[0]))[:4]
+        )
         more = f", {len(gone) - 4} more reasons" if len(gone) > 4 else ""
         line += f"{counts.kept:,} of {counts.documents_in:,} documents kept" + (f" ({reasons}{more})" if gone else "")
     return line.rstrip()

@@ -141,7 +141,7 @@ def opened(path: Path, label: str) -> BinaryIO:
     if label.endswith(".gz"):
         return gzip.open(path)  # type: ignore[return-value]
     if label.endswith(".zst"):
-        return io.BufferedReader(_Zstd(path), BLOCK_BYTES)  # type: ignore[arg-type]
+        return io.BufferedReader(_Zstd(path), BLOCK_BYTES)
     return path.open("rb")
 
 
@@ -243,13 +243,14 @@ def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBat
             else:
                 record = _parsed(line)
                 if isinstance(record, str):
-                    batch.reject(*record.split(": ", 1), offset, line)  # type: ignore[call-arg]
+                    reason, _, detail = record.partition(": ")
+                    batch.reject(reason, detail, offset, line)
                 elif options.text not in record:
                     batch.reject("missing_text", f"no field '{options.text}'", offset, line)
                 else:
                     identity = record.get(options.id) if options.id else None
                     meta = _meta(record, options)
-                    if EXPONENT.search(meta):  # orjson makes a float of a long integer, the standard library keeps it
+                    if EXPONENT.search(meta):  # perhaps a long integer, which only the standard library keeps
                         meta = _meta(json.loads(line), options)
                     if batch.add(record[options.text], identity, meta, offset, line):
                         yield batch.take()

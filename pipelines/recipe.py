@@ -176,6 +176,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     table = _read(file)
     for override in overrides:
         _override(table, override)
+    _anchor(table, Path.cwd())
     try:
         recipe = _build(Recipe, table, (), file)
     except RecipeError as error:
@@ -232,11 +233,7 @@ def _read(file: Path) -> dict[str, Any]:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: not valid TOML: {error}") from error
-    for name in ("folder",):
-        _anchor(table.get("sources", {}), name, file)
-    _anchor(table.get("language", {}), "model", file)
-    for options in table.get("sources", {}).get("options", {}).values():
-        _anchor(options, "path", file)
+    _anchor(table, file.parent)
     base = table.pop("base", None)
     if base is None:
         return table
@@ -244,11 +241,16 @@ def _read(file: Path) -> dict[str, Any]:
     return _overlay(_read(beside if beside.is_file() else find(Path(base))), table)
 
 
-def _anchor(table: Any, key: str, file: Path) -> None:
-    """Paths in a recipe are relative to the recipe's own folder."""
-    value = table.get(key) if isinstance(table, dict) else None
-    if isinstance(value, str) and value and ":" not in value:
-        table[key] = str((file.parent / value).resolve())
+def _anchor(table: dict[str, Any], folder: Path) -> None:
+    """Make the paths of a recipe absolute: those in a file are relative to its folder."""
+    sources = table.get("sources")
+    options = sources.get("options") if isinstance(sources, dict) else None
+    places = [(sources, "folder"), (table.get("language"), "model")]
+    places += [(part, "path") for part in options.values()] if isinstance(options, dict) else []
+    for part, key in places:
+        value = part.get(key) if isinstance(part, dict) else None
+        if isinstance(part, dict) and isinstance(value, str) and value and ":" not in value:
+            part[key] = str((folder / value).resolve())
 
 
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -313,7 +315,13 @@ def _build_table(kind: type, value: Any, path: tuple[str, ...], file: Path) -> A
 
 def _expect(kind: type, value: Any, path: tuple[str, ...], file: Path) -> None:
     if type(value) is not kind:
-        names = {dict: "a table", list: "a list", str: "a string", int: "a whole number", bool: "true or false"}
+        names = {
+            dict: "a table",
+            list: "a list",
+            str: "a string",
+            int: "a whole number",
+            bool: "true or false",
+        }
         raise RecipeError(
             f"{_place(path, file)}: expected {names.get(kind, 'a number')}, got {value!r} ({type(value).__name__})"
         )
@@ -329,13 +337,11 @@ def _line(path: tuple[str, ...], lines: list[str]) -> int | None:
     table: list[str] = []
     for number, line in enumerate(lines, 1):
         if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = re.findall(r'"([^"]*)"|([\w*-]+)', header[1])
-            table = [quoted or bare for quoted, bare in table]  # type: ignore[misc]
+            table = [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([\w*-]+)', header[1])]
             if tuple(table) == path:
                 return number
-        elif key := re.match(r'\s*(?:"([^"]+)"|([\w-]+))\s*=', line):
-            if (*table, key[1] or key[2]) == path:
-                return number
+        elif (key := re.match(r'\s*(?:"([^"]+)"|([\w-]+))\s*=', line)) and (*table, key[1] or key[2]) == path:
+            return number
     return None
 
 
@@ -344,15 +350,27 @@ def _check(recipe: Recipe, file: Path) -> None:
     rules = (
         (("run", "task_bytes"), recipe.run.task_bytes >= 1, "at least 1"),
         (("run", "removed_sample"), recipe.run.removed_sample >= 0, "at least 0"),
-        (("ingest", "record_bytes_max"), 1 <= recipe.ingest.record_bytes_max <= 2**30, "from 1 to 1,073,741,824"),
+        (
+            ("ingest", "record_bytes_max"),
+            1 <= recipe.ingest.record_bytes_max <= 2**30,
+            "from 1 to 1,073,741,824",
+        ),
         (("ingest", "rejected_share_max"), 0 <= recipe.ingest.rejected_share_max <= 1, "from 0 to 1"),
         (("ingest", "damaged_files_max"), recipe.ingest.damaged_files_max >= 0, "at least 0"),
         (("dedup", "threshold"), 0 < recipe.dedup.threshold <= 1, "above 0, at most 1"),
         (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),
         (("dedup", "num_perm"), 2 <= recipe.dedup.num_perm <= 1024, "from 2 to 1,024"),
-        (("tokenizer", "vocab_size"), recipe.tokenizer.vocab_size >= 260, "at least 260 (4 specials, 256 bytes)"),
+        (
+            ("tokenizer", "vocab_size"),
+            recipe.tokenizer.vocab_size >= 260,
+            "at least 260 (4 specials, 256 bytes)",
+        ),
         (("quality", "measures"), "default" in recipe.quality.measures, "given for 'default' too"),
-        (("language", "sha256"), not recipe.language.model or recipe.language.sha256, "set where a model is named"),
+        (
+            ("language", "sha256"),
+            not recipe.language.model or recipe.language.sha256,
+            "set where a model is named",
+        ),
     )
     for path, holds, wanted in rules:
         if not holds:
@@ -367,8 +385,12 @@ def _check(recipe: Recipe, file: Path) -> None:
 
 
 def _dump(table: Any, path: tuple[str, ...], lines: list[str]) -> None:
-    items = dict(table) if isinstance(table, dict) else {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
-    plain = {k: v for k, v in items.items() if v is not None and not isinstance(v, dict) and not dataclasses.is_dataclass(v)}
+    items = (
+        dict(table) if isinstance(table, dict) else {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+    )
+    plain = {
+        k: v for k, v in items.items() if v is not None and not isinstance(v, dict) and not dataclasses.is_dataclass(v)
+    }
     if path and (plain or not items):
         lines += ["", "[" + ".".join(_key(part) for part in path) + "]"]
     lines += [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]

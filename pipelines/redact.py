@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import dedup, manifest, recipe, stage
+from pipelines import dedup, recipe, stage
 from roots import pii, schema
 
 

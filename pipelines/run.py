@@ -21,7 +21,7 @@ class Busy(RuntimeError):
 class Standing:
     """How far a stage is: its tasks with their keys, and the numbers of those that are not done."""
 
-    stage: stage.Stage
+    of: stage.Stage
     tasks: list[tuple[stage.Task, str]]
     pending: list[int]
 
@@ -76,10 +76,8 @@ def standing(chosen: stage.Stage, context: stage.Context) -> Standing:
     """Plan a stage, and look which of its tasks are done: manifest, key and every digest."""
     of_stage = stage.stage_key(chosen, context)
     tasks = [(task, stage.task_key(of_stage, task)) for task in chosen.plan(context)]
-    pending = [
-        index for index, (task, key) in enumerate(tasks) if stage.finished(chosen, task, key, context) is None
-    ]
-    return Standing(stage=chosen, tasks=tasks, pending=pending)
+    pending = [index for index, (task, key) in enumerate(tasks) if stage.finished(chosen, task, key, context) is None]
+    return Standing(of=chosen, tasks=tasks, pending=pending)
 
 
 def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, watch: Watcher) -> None:
@@ -109,7 +107,7 @@ def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, w
 
 def declared(now: Standing, context: stage.Context) -> bool:
     """Whether the stage stands as done under these very keys, with the manifests that are there."""
-    folder = context.folder(now.stage.name)
+    folder = context.folder(now.of.name)
     try:
         success = manifest.read_sealed(folder / manifest.SUCCESS)
         plan = manifest.file_digest(folder / stage.PLAN)
@@ -126,7 +124,7 @@ class _Follow:
     """Tells the watcher which tasks have come to their manifest; called a few times a second."""
 
     def __init__(self, now: Standing, context: stage.Context, progress: Progress, watch: Watcher, started: float):
-        folder = context.folder(now.stage.name)
+        folder = context.folder(now.of.name)
         self._waiting = {
             folder / (now.tasks[i][0].name + manifest.MANIFEST): now.tasks[i][0].weight for i in now.pending
         }

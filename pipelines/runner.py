@@ -173,7 +173,11 @@ class _Job:
             return beam.Pipeline(options=PipelineOptions(list(self._engine.beam_options)))
         mode = "in_memory" if self._alone else "multi_processing"
         workers = 1 if self._alone else self._engine.workers
-        options = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", *self._engine.beam_options]
+        options = [
+            f"--direct_running_mode={mode}",
+            f"--direct_num_workers={workers}",
+            *self._engine.beam_options,
+        ]
         return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
 
 

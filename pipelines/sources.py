@@ -119,7 +119,13 @@ def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
         if not folder.exists():
             raise FileNotFoundError(f"sources.options.{name}.path: {folder} does not exist")
     if folder.is_file():
-        return Input(name=name, language=_language(name, options), options=options, folder=folder.parent, files=(folder,))
+        return Input(
+            name=name,
+            language=_language(name, options),
+            options=options,
+            folder=folder.parent,
+            files=(folder,),
+        )
     every = [path for path in sorted(folder.glob(options.glob or "**/*")) if _visible(path, folder)]
     known = [path for path in every if options.format or options.glob or readers.format_of(path.name)]
     return Input(
@@ -174,7 +180,7 @@ def _of_catalogue(wanted: recipe.Sources) -> list[Input]:
 def _extra(name: str, wanted: recipe.Sources) -> Input:
     options = wanted.options.get(name)
     if options is None or not (options.path or options.dataset or options.format == "pydoc"):
-        raise ValueError(f'sources.extra: \'{name}\' needs [sources.options."{name}"] with a path or a dataset')
+        raise ValueError(f"sources.extra: '{name}' needs [sources.options.\"{name}\"] with a path or a dataset")
     if options.format == "pydoc" or options.dataset:
         return Input(name=name, language=_language(name, options), options=options)
     return _of_files(name, Path(), options)

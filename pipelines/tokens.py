@@ -64,9 +64,7 @@ def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result
     return stage.Result(facts=facts)
 
 
-def _texts(
-    task: stage.Task, context: stage.Context, budgets: dict[str, int]
-) -> Iterator[tuple[str, pa.StringArray]]:
+def _texts(task: stage.Task, context: stage.Context, budgets: dict[str, int]) -> Iterator[tuple[str, pa.StringArray]]:
     """(language, texts) up to each language's budget, whole documents, in the order of the plan."""
     left = dict(budgets)
     for part in task.slices:

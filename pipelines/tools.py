@@ -22,9 +22,7 @@ LANGUAGE = "en"  # the frame wants a language of each source; no tool here looks
 RUN = ".run"  # where a tool's stages work, below its output
 
 
-def dedup(
-    files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str], workers: int
-) -> str:
+def dedup(files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str], workers: int) -> str:
     """Write output/duplicates.parquet: id, kept_id, witness_id, kind (exact | near), similarity; one line about it."""
     plan_of = _recipe(files, id_field, text_field, overrides)
     context = stage.Context(output / RUN, plan_of)
@@ -71,9 +69,7 @@ def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrid
                 }
             )
         )
-        documents.append(
-            pa.table({"id": ids, "text": personal.redact(text, found), "meta": batch.column("meta")})
-        )
+        documents.append(pa.table({"id": ids, "text": personal.redact(text, found), "meta": batch.column("meta")}))
         for tag, count in personal.tag_counts(found).items():
             tags[tag] = tags.get(tag, 0) + count
     output.mkdir(parents=True, exist_ok=True)
@@ -88,9 +84,7 @@ def langid_train(files: list[Path], output: Path, dim: int, epoch: int, seed: in
     return "\n".join(f"{name}: {value}" for name, value in info.items())
 
 
-def langid_predict(
-    files: list[Path], output: Path, model: str, sha256: str, id_field: str, text_field: str
-) -> str:
+def langid_predict(files: list[Path], output: Path, model: str, sha256: str, id_field: str, text_field: str) -> str:
     """Write id, language (short code, "other", null where there is nothing to judge) and score of each document."""
     if output.suffix not in (".parquet", ".tsv"):
         raise ValueError(f"--output {output}: expected a name that ends in .parquet or .tsv")
@@ -174,8 +168,10 @@ def _model(path: str, sha256: str) -> langid.Model:
         chosen = recipe.load(Path("sample.toml")).language
     elif not sha256:
         digest = manifest.file_digest(Path(path))
-        raise ValueError(f"--model {path}: give --sha256 too; a model is loaded only if its digest is the expected one "
-                         f"(this file's is {digest})")
+        raise ValueError(
+            f"--model {path}: give --sha256 too; a model is loaded only if its digest is the expected one "
+            f"(this file's is {digest})"
+        )
     else:
         chosen = recipe.Language(model=path, sha256=sha256)
     loaded = annotate.model(chosen)

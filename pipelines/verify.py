@@ -22,8 +22,7 @@ def problems(output: Path) -> Iterator[str]:
     came: dict[str, dict[str, int]] = {}
     for folder in found:
         name = folder.relative_to(output).as_posix()
-        for problem in _stage(folder, name, listed, output, kept, came):
-            yield problem
+        yield from _stage(folder, name, listed, output, kept, came)
     yield from _conserved(kept, came)
     for name in sorted(_planned(output) - {folder.relative_to(output).as_posix() for folder in found}):
         yield f"{output / name}: the stage is not finished; run the same command again"
@@ -87,7 +86,12 @@ def _stage(
 
 
 def _conserved(kept: dict[str, dict[str, int]], came: dict[str, dict[str, int]]) -> Iterator[str]:
-    for earlier, later in (("documents", "clean"), ("clean", "annotate"), ("annotate", "corpus"), ("corpus", "shards")):
+    for earlier, later in (
+        ("documents", "clean"),
+        ("clean", "annotate"),
+        ("annotate", "corpus"),
+        ("corpus", "shards"),
+    ):
         if earlier not in kept or later not in came:
             continue
         for source in sorted(kept[earlier].keys() | came[later].keys()):

@@ -125,16 +125,12 @@ def validate(card: str) -> list[str]:
     for tag in tags if isinstance(tags, list) else [tags]:
         if f"`{tag}`" not in sections.get("Licence", ""):
             found.append(f"licence tag '{tag}' is not named in the section Licence")
-    steps = re.findall(
-        r"^\| \d+ \| `(.*?)` \|", sections.get("Processing by the original project", ""), re.MULTILINE
-    )
+    steps = re.findall(r"^\| \d+ \| `(.*?)` \|", sections.get("Processing by the original project", ""), re.MULTILINE)
     found += [f"'{step}' is listed as a step, but is none" for step in steps if step not in catalogue.steps()]
     for row in re.findall(r"^\| (\S+) \|((?: [\d,]+ \|){6})$", body, re.MULTILINE):
         entered, kept, removed, rejected = (int(cell.replace(",", "")) for cell in row[1].split("|")[:4])
         if entered != kept + removed + rejected:
-            found.append(
-                f"stage {row[0]}: {entered} in is not {kept} kept + {removed} removed + {rejected} rejected"
-            )
+            found.append(f"stage {row[0]}: {entered} in is not {kept} kept + {removed} removed + {rejected} rejected")
     return found
 
 
@@ -165,9 +161,7 @@ def _documents(source: AnySource, run: facts.SourceRun | None) -> int | None:
     if run is not None:
         return run.corpus.documents
     if isinstance(source, catalogue.Source):
-        return (
-            source.raw_documents if source.final_documents_rounded is None else source.final_documents_rounded
-        )
+        return source.raw_documents if source.final_documents_rounded is None else source.final_documents_rounded
     return None
 
 

@@ -215,9 +215,7 @@ def parse(text: str) -> tuple[Source, ...]:
         where = f"sources.csv line {rows.line_num}"
         for name in (row["name"], row["published_name"]):
             if name in lines:
-                raise ValueError(
-                    f"{where}: name '{name}' was already used in line {lines[name]}; names are unique"
-                )
+                raise ValueError(f"{where}: name '{name}' was already used in line {lines[name]}; names are unique")
             lines[name] = rows.line_num
         try:
             parsed.append(_source(row))
@@ -228,9 +226,7 @@ def parse(text: str) -> tuple[Source, ...]:
 
 def _source(row: dict[str, Any]) -> Source:
     if row["language"] not in languages.codes():
-        raise ValueError(
-            f"language '{row['language']}' is not in languages.csv{languages.hint(row['language'])}"
-        )
+        raise ValueError(f"language '{row['language']}' is not in languages.csv{languages.hint(row['language'])}")
     _known(row["kind"], KINDS, "kind", "a kind of source")
     for column, known in (
         ("sub_kind", SUB_KINDS),
@@ -252,9 +248,7 @@ def _source(row: dict[str, Any]) -> Source:
         ("raw_bytes", "raw_bytes_accuracy"),
     ):
         if bool(row[stated]) != bool(row[by]):
-            raise ValueError(
-                f"{stated} is '{row[stated]}' and {by} is '{row[by]}'; a fact and its ground go together"
-            )
+            raise ValueError(f"{stated} is '{row[stated]}' and {by} is '{row[by]}'; a fact and its ground go together")
     return Source(**{**row, **_numbers(row)})
 
 
@@ -268,9 +262,7 @@ def _numbers(row: dict[str, str]) -> dict[str, Any]:
             optional = column != "training_sampling_ratio"
             values[column] = parse_cell(row[column]) if row[column] or not optional else None
         except ValueError:
-            raise ValueError(
-                f"{column} is '{row[column]}', expected a {'whole ' * (column in whole)}number"
-            ) from None
+            raise ValueError(f"{column} is '{row[column]}', expected a {'whole ' * (column in whole)}number") from None
     for column in ratio:
         value = values[column]
         if value is not None and not 0 < value <= 1:

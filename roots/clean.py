@@ -106,9 +106,7 @@ def parse(names: Sequence[str]) -> tuple[Step, ...]:
     for place, name in enumerate(names, 1):
         if name not in STEPS:
             nearest = difflib.get_close_matches(name, STEPS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"cleaning step {place}, {name!r}, is not implemented; the nearest that is: {nearest!r}"
-            )
+            raise ValueError(f"cleaning step {place}, {name!r}, is not implemented; the nearest that is: {nearest!r}")
     return tuple(STEPS[name] for name in names)
 
 
@@ -220,9 +218,7 @@ _ALL: tuple[Step, ...] = (
         "duplicate_document",
         "dedup: less white space, digits, ASCII punctuation",
     ),
-    FirstKept(
-        "dedup_document_on_url", _url_key(_before_query), "duplicate_url", "dedup: meta.url before '?'"
-    ),
+    FirstKept("dedup_document_on_url", _url_key(_before_query), "duplicate_url", "dedup: meta.url before '?'"),
     FirstKept(
         "dedup_document_on_url_lm_es_pseudocrawl-filtered_341_es_cointelegraph_com",
         _url_key(_before_amp),
@@ -246,12 +242,8 @@ _ALL: tuple[Step, ...] = (
     Filter("filter_small_docs_bytes_300", _bytes_min(300), "too_few_bytes", "filters: UTF-8 bytes"),
     Filter("filter_small_docs_bytes_1024", _bytes_min(1024), "too_few_bytes", "filters: UTF-8 bytes"),
     Filter("filter_wiki_non_text_type", _is_text, "wiki_non_text", "filters: meta.type is 'text'"),
-    Filter(
-        "filter_wiki_user_titles", _not_user_page, "wiki_user_page", "filters: meta.title begins with 'User '"
-    ),
-    Map(
-        "remove_html_spans", _without_lines("<span", "</span>", "<div", "</div>", "<a", "</a>", "br>"), "maps"
-    ),
+    Filter("filter_wiki_user_titles", _not_user_page, "wiki_user_page", "filters: meta.title begins with 'User '"),
+    Map("remove_html_spans", _without_lines("<span", "</span>", "<div", "</div>", "<a", "</a>", "br>"), "maps"),
     Map(
         "remove_html_spans_sanad",
         _without_lines(

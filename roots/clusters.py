@@ -23,9 +23,7 @@ def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) ->
     raises    ValueError if bucket_max < 2
     """
     if bucket_max < 2:
-        raise ValueError(
-            f"clusters.candidate_pairs: bucket_max must be 2 or more documents, got {bucket_max}"
-        )
+        raise ValueError(f"clusters.candidate_pairs: bucket_max must be 2 or more documents, got {bucket_max}")
     real = band_keys != minhash.NO_BAND
     names, ranks = np.unique(docs[real], return_inverse=True)  # ranks fit 32 bits: a pair fits one integer
     order = np.lexsort((ranks, band_keys[real]))

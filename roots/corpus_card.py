@@ -13,8 +13,7 @@ GROUPS = (
     (
         "nigercongo",
         "Niger-Congo languages",
-        "The languages that ROOTS files under Niger-Congo; Bambara, a Mande language, is among them."
-        + PRINTED,
+        "The languages that ROOTS files under Niger-Congo; Bambara, a Mande language, is among them." + PRINTED,
     ),
     (
         "indic",
@@ -52,9 +51,7 @@ def render(runs: Sequence[facts.SourceRun]) -> str:
         rejected=facts.sum_counts(run.rejected for run in runs),
         reasons=list(_reasons(runs)),
         languages=rows,
-        groups=[
-            (title, note, [row for row in rows if row["group"] == group]) for group, title, note in GROUPS
-        ],
+        groups=[(title, note, [row for row in rows if row["group"] == group]) for group, title, note in GROUPS],
         programming=list(_programming(whole.extensions)),
         plot=PLOT,
     )
@@ -101,9 +98,7 @@ def _reasons(runs: Sequence[facts.SourceRun]) -> Iterator[tuple[str, str, int]]:
 
 def _languages(runs: Sequence[facts.SourceRun]) -> Iterator[dict[str, Any]]:
     """A row for each of the 46 languages and code, the largest published first; one more for no language."""
-    for language in sorted(
-        (*languages.load(), languages.code()), key=lambda row: (-row.published_bytes, row.code)
-    ):
+    for language in sorted((*languages.load(), languages.code()), key=lambda row: (-row.published_bytes, row.code)):
         of_language = facts.total(run.corpus for run in runs if run.language == language.code)
         yield {
             "name": language.english_name,

@@ -243,9 +243,7 @@ def _strip(data, start, end, table):
     return start, end
 
 
-def join_lines(
-    text: pa.StringArray, spans: np.ndarray, line_offsets: np.ndarray, keep: np.ndarray
-) -> pa.StringArray:
+def join_lines(text: pa.StringArray, spans: np.ndarray, line_offsets: np.ndarray, keep: np.ndarray) -> pa.StringArray:
     """The kept lines of each document, stripped, joined by "\\n"; "" where none is kept.
 
     text, spans, line_offsets  as given to and returned by `line_keys`;  keep bool [lines]

@@ -83,11 +83,7 @@ class Facts:
         """
         names = set(docs.schema.names)
         sizes = pc.binary_length(docs["text"]).to_numpy(zero_copy_only=False)
-        pii = (
-            docs["pii_count"].to_numpy(zero_copy_only=False)
-            if "pii_count" in names
-            else np.empty(0, np.int32)
-        )
+        pii = docs["pii_count"].to_numpy(zero_copy_only=False) if "pii_count" in names else np.empty(0, np.int32)
         if pii_tags is not None and sum(pii_tags.values()) != pii.sum(dtype=np.int64):
             raise ValueError(
                 f"facts: pii_tags count {sum(pii_tags.values())} spans, but column pii_count has {pii.sum()}"
@@ -224,9 +220,7 @@ class SourceRun:
         document["stages"] = tuple(_build(StageCounts, stage) for stage in document.get("stages", ()))
         document["corpus"] = _build(Facts, document.get("corpus", {}))
         duplicates = document.get("duplicates", {})
-        document["duplicates"] = _build(
-            Duplicates, {**duplicates, "witnesses": dict(duplicates.get("witnesses", ()))}
-        )
+        document["duplicates"] = _build(Duplicates, {**duplicates, "witnesses": dict(duplicates.get("witnesses", ()))})
         document["steps"] = tuple(document.get("steps", ()))
         return _build(cls, document)
 
@@ -297,9 +291,7 @@ def _bins(name: str, column: pa.Array) -> dict[str, int]:
     if name in DOUBLING:
         bins = _bit_length(np.maximum(measured, 0))
     else:
-        scaled = measured.astype(np.float32) * np.float32(
-            RATIO_BINS
-        )  # in float32, 0.9 stays in the bin of 0.9
+        scaled = measured.astype(np.float32) * np.float32(RATIO_BINS)  # in float32, 0.9 stays in the bin of 0.9
         bins = np.clip(np.floor(scaled), 0, RATIO_BINS - 1).astype(np.int64)
     unmeasured = len(values) - len(measured)
     return _tally(bins) | ({NOT_MEASURED: unmeasured} if unmeasured else {})

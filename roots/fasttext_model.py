@@ -22,6 +22,7 @@ SETTINGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "mode
             "lrUpdateRate")  # int32 each, followed by t, float64  # fmt: skip
 SUPERVISED = 3  # of `model`
 HIERARCHICAL, SOFTMAX = 1, 3  # of `loss`; 2 is negative sampling, 4 one-vs-all
+LINE = 64  # bytes of a cache line
 WORD, LABEL = 0, 1  # kinds of dictionary entries
 CENTROIDS = 256  # of each piece of a coded vector: one byte says which
 
@@ -119,9 +120,12 @@ def tables(file: File) -> fasttext_kernels.Tables:
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
-    """Rows filled with zeros to whole blocks, so that the kernel adds them block by block."""
+    """Rows filled with zeros to whole blocks, from the start of a cache line: 16 numbers then lie in one."""
     block = fasttext_kernels.BLOCK
-    wide = np.zeros((len(rows), -(-rows.shape[1] // block) * block), np.float32)
+    width = -(-rows.shape[1] // block) * block
+    memory = np.zeros(4 * len(rows) * width + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    wide = memory[start : start + 4 * len(rows) * width].view(np.float32).reshape(len(rows), width)
     wide[:, : rows.shape[1]] = rows
     return wide
 
@@ -186,7 +190,7 @@ def _dictionary(source: _Bytes) -> tuple[tuple[bytes, ...], int, np.ndarray, np.
 def _pruned(source: _Bytes, pairs: np.ndarray, buckets: int) -> np.ndarray:
     rows = np.full(max(buckets, 0), -1, np.int32)
     for name, column, end in (("bucket", pairs[:, 0], len(rows)), ("row", pairs[:, 1], len(pairs))):
-        if len(pairs) and not (0 <= column.min() and column.max() < end):
+        if len(pairs) and not (column.min() >= 0 and column.max() < end):
             raise source.fault(f"expected each kept {name} in 0..{end - 1}, got {column.min()}..{column.max()}")
     rows[pairs[:, 0]] = pairs[:, 1]
     return rows

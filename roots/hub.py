@@ -97,9 +97,7 @@ def problems(front_matter: dict[str, Any]) -> list[str]:
         values = front_matter.get(key, [])
         values = values if isinstance(values, list) else [values]
         found += [
-            f"{key} {value!r} is not accepted"
-            for value in values
-            if not isinstance(value, str) or not is_valid(value)
+            f"{key} {value!r} is not accepted" for value in values if not isinstance(value, str) or not is_valid(value)
         ]
         if len(set(map(str, values))) < len(values):
             found.append(f"{key} lists a value twice")

@@ -21,7 +21,7 @@ import fasttext
 import numpy as np
 import pyarrow as pa
 
-from roots import langid_text, languages
+from roots import fasttext_kernels, fasttext_model, langid_text, languages, utf8
 
 PREFIX = "__label__"
 OTHER = "other"  # a language outside the 46, and outside code
@@ -32,17 +32,20 @@ THREADS = 10
 LINES_AT_A_TIME = 10_000  # of a file of labelled lines; bounds memory, does not change a result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """A fastText model whose digest was checked before it was read.
 
     labels   as in the file, without prefix;   covered  the short codes that they mean
+    tables   for our own predictor; None where it cannot take the model (see fasttext_model.unsupported)
+    fasttext the library's model, only where tables is None
     """
 
     path: Path
     sha256: str
     labels: tuple[str, ...]
     covered: frozenset[str]
+    tables: fasttext_kernels.Tables | None
     fasttext: Any
 
 
@@ -101,16 +104,21 @@ def load(path: Path | str, sha256: str) -> Model:
             "altered or another model: fetch it again, or state the digest of the model that you mean"
         )
     try:
-        model = fasttext.FastText._FastText(model_path=str(path))
+        file = fasttext_model.read(path)
     except ValueError as error:
-        raise ValueError(f"language model {path}: {error} Give a .bin or .ftz file of fastText") from error
-    if model.f.getArgs().model != fasttext.FastText.model_name.supervised:
-        raise ValueError(
-            f"language model {path}: expected a supervised model, got word vectors without labels"
-        )
-    labels = tuple(label.removeprefix(PREFIX) for label in model.f.getLabels("strict")[0])
+        raise ValueError(f"language model {error} Give a .bin or .ftz file of fastText") from error
+    if file.settings["model"] != fasttext_model.SUPERVISED:
+        raise ValueError(f"language model {path}: expected a supervised model, got word vectors without labels")
+    labels = tuple(label.removeprefix(PREFIX) for label in file.labels)
     codes = frozenset(code for label in labels for code in _meanings().get(label, ()))
-    return Model(path, found, labels, codes, model)
+    if fasttext_model.unsupported(file):
+        return Model(path, found, labels, codes, None, library(path))
+    return Model(path, found, labels, codes, fasttext_model.tables(file), None)
+
+
+def library(path: Path | str) -> Any:
+    """The same model as the fasttext library reads it: for what our predictor cannot take, and to compare."""
+    return fasttext.FastText._FastText(model_path=str(path))
 
 
 def digest(path: Path) -> str:
@@ -135,15 +143,24 @@ def identify(text: pa.StringArray, model: Model) -> tuple[pa.StringArray, pa.Flo
             it is zht if more letters are only traditional than only simplified, else zhs
     """
     shown, profile = langid_text.sample(text)
-    lettered = profile[:, : langid_text.LETTERS].sum(axis=1) > 0
-    lines = [line + "\n" for line in shown.filter(pa.array(lettered)).to_pylist()]
-    found, probabilities = model.fasttext.f.multilinePredict(lines, 1, 0.0, "strict")
-    names = np.array([labels[0].removeprefix(PREFIX) if labels else OTHER for labels in found], object)
-    scores = np.zeros(len(text), np.float32)
-    scores[lettered] = [min(p[0], 1.0) if len(p) else 0.0 for p in probabilities]  # it says up to 1.00001
-    labels = np.full(len(text), None, object)
-    labels[lettered], scores[lettered] = _codes(names, scores[lettered], profile[lettered])
-    return pa.array(labels, pa.string()), pa.array(scores)
+    numbers, scores = _predict(shown, model)
+    codes, scores = _codes(_choices(model.labels)[numbers], scores, profile)
+    silent = profile[:, : langid_text.LETTERS].sum(axis=1) == 0
+    scores[silent] = 0
+    return pa.array(_codes_in_order()).take(pa.array(codes, mask=silent)), pa.array(scores)
+
+
+def _predict(shown: pa.StringArray, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of labels, int [docs], -1 for none, and their probabilities, float32 [docs]."""
+    if model.tables is not None:
+        numbers, scores = fasttext_kernels.predict(*utf8.view(shown), model.tables)
+    else:
+        lines = [line + "\n" for line in shown.to_pylist()]
+        found, given = model.fasttext.f.multilinePredict(lines, 1, 0.0, "strict")
+        places = {PREFIX + label: number for number, label in enumerate(model.labels)}
+        numbers = np.array([places[labels[0]] if labels else -1 for labels in found], np.int32)
+        scores = np.array([p[0] if len(p) else 0.0 for p in given], np.float32)
+    return numbers, np.minimum(scores, np.float32(1))  # fastText says up to 1.00001
 
 
 def predict(documents: pa.RecordBatch, model: Model) -> pa.RecordBatch:
@@ -167,9 +184,7 @@ def train(lines: Iterable[tuple[str, str]], output: Path | str, options: Options
         examples = Path(folder) / "lines.txt"
         count, labels = _write_examples(lines, examples)
         if labels < 2:
-            raise ValueError(
-                f"langid.train: expected lines of at least two languages, got {labels} in {count} lines"
-            )
+            raise ValueError(f"langid.train: expected lines of at least two languages, got {labels} in {count} lines")
         made = Path(folder) / output.name
         _fit(examples, options).save_model(str(made))
         made.replace(output)
@@ -196,9 +211,7 @@ def read_labelled(path: Path | str) -> Iterator[tuple[str, str]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"labelled lines {path}: no such file; give lines of language<TAB>text, plain or .gz"
-        )
+        raise FileNotFoundError(f"labelled lines {path}: no such file; give lines of language<TAB>text, plain or .gz")
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(io.BufferedReader(file), start=1):  # bytes: only \n and \r\n end a line
             try:
@@ -259,6 +272,21 @@ def _meanings() -> dict[str, tuple[str, ...]]:
 
 
 @functools.cache
+def _codes_in_order() -> tuple[str, ...]:
+    """The short codes and "other", which comes last; below, a code is its number in this order."""
+    return (*sorted(_shorts()), OTHER)
+
+
+@functools.cache
+def _choices(labels: tuple[str, ...]) -> np.ndarray:
+    """int64 [labels + 1, 2]: the codes that each label means for a text not more and more traditional than
+    simplified; the last row is for no label.
+    """
+    meanings = [sorted(_meanings().get(label, (OTHER,))) for label in (*labels, OTHER)]  # zhs before zht
+    return np.array([[_codes_in_order().index(codes[at]) for at in (0, -1)] for codes in meanings], np.int64)
+
+
+@functools.cache
 def _script_column(code: str) -> int:
     """The column of a profile for the script that a language is written in; -1 for "other"."""
     if code == OTHER:
@@ -267,19 +295,17 @@ def _script_column(code: str) -> int:
     return langid_text.PROFILE.index(script or str(languages.find(code).script))
 
 
-def _codes(names: np.ndarray, scores: np.ndarray, profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and scores for the labels of a model, given what scripts the texts are written in."""
-    codes = np.full(len(names), OTHER, object)
+@functools.cache
+def _script_columns() -> np.ndarray:
+    return np.array([_script_column(code) for code in _codes_in_order()], np.int64)
+
+
+def _codes(choices: np.ndarray, scores: np.ndarray, profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and scores for what a model chose (see `_choices`), given what scripts the texts are written in."""
     traditional = profile[:, -1] > profile[:, -2]
-    for name in set(names.tolist()) & set(_meanings()):
-        simple, *rest = sorted(_meanings()[name])  # zhs before zht
-        codes[names == name] = simple
-        if rest:
-            codes[(names == name) & traditional] = rest[0]
-    letters = profile[:, : langid_text.LETTERS]
-    columns = np.array([_script_column(code) for code in codes], np.int64)
-    wrong, share = _contradicted(letters, columns)
-    codes[wrong] = OTHER
+    codes = np.where(traditional, choices[:, 1], choices[:, 0])
+    wrong, share = _contradicted(profile[:, : langid_text.LETTERS], _script_columns()[codes])
+    codes[wrong] = len(_codes_in_order()) - 1
     return codes, np.where(wrong, share, scores).astype(np.float32)
 
 

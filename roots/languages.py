@@ -154,9 +154,7 @@ def nearest(code: str) -> str | None:
 def hint(code: str) -> str:
     """The end of an error about `code`: `; did you mean 'zhs'?`, or where to look."""
     found = nearest(code)
-    return (
-        f"; did you mean '{found}'?" if found else "; `roots sources list` shows the languages of all sources"
-    )
+    return f"; did you mean '{found}'?" if found else "; `roots sources list` shows the languages of all sources"
 
 
 def parse(text: str) -> tuple[Language, ...]:
@@ -172,9 +170,7 @@ def parse(text: str) -> tuple[Language, ...]:
         language = _language(row, where)
         for name in {language.code, language.short_code}:
             if name in seen:
-                raise ValueError(
-                    f"{where}: code '{name}' was already used in line {seen[name]}; codes are unique"
-                )
+                raise ValueError(f"{where}: code '{name}' was already used in line {seen[name]}; codes are unique")
             seen[name] = rows.line_num
         parsed.append(language)
     return tuple(parsed)
@@ -185,9 +181,7 @@ def parse_programming(text: str) -> tuple[ProgrammingLanguage, ...]:
     rows = csv.DictReader(io.StringIO(text))
     parsed = []
     for row in rows:
-        counts = [
-            re.fullmatch(r"([A-Za-z0-9+]+)=([0-9]+)", part) for part in row["files_by_extension"].split()
-        ]
+        counts = [re.fullmatch(r"([A-Za-z0-9+]+)=([0-9]+)", part) for part in row["files_by_extension"].split()]
         if not counts or None in counts:
             raise ValueError(
                 f"programming_languages.csv line {rows.line_num}: files_by_extension is "

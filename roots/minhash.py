@@ -27,9 +27,7 @@ def bands_and_rows(num_perm: int, threshold: float, recall_min: float) -> tuple[
     raises  ValueError for a threshold or recall outside 0..1, or where even one row a band is not enough
     """
     if not (0 < threshold <= 1 and 0 < recall_min <= 1):
-        raise ValueError(
-            f"minhash: threshold and recall_min must lie in (0, 1], got {threshold} and {recall_min}"
-        )
+        raise ValueError(f"minhash: threshold and recall_min must lie in (0, 1], got {threshold} and {recall_min}")
     for rows in range(num_perm, 0, -1):
         if theory(threshold, num_perm // rows, rows) >= recall_min:
             return num_perm // rows, rows

@@ -104,9 +104,7 @@ def redact(text: pa.StringArray, spans: Spans) -> pa.StringArray:
     kept = int(offsets[-1]) - int(offsets[0]) - int((spans.end - spans.start).sum())
     size = kept + int(np.diff(word_offsets)[spans.tag].sum())
     if size > BYTES_MAX:
-        raise ValueError(
-            f"pii.redact: {size} bytes do not fit one array of {BYTES_MAX}; pass fewer documents at once"
-        )
+        raise ValueError(f"pii.redact: {size} bytes do not fit one array of {BYTES_MAX}; pass fewer documents at once")
     return utf8.strings(*_replace(data, offsets, *_columns(spans), words, word_offsets, size))
 
 
@@ -136,9 +134,7 @@ def code_point_spans(text: pa.StringArray, spans: Spans) -> pa.Table:
             "start": pa.array(points[:, 0], pa.int64()),
             "end": pa.array(points[:, 1], pa.int64()),
             "type": pa.array([TAGS[tag] for tag in spans.tag], pa.string()),
-            "digest": pa.array(
-                [hashlib.sha256(data[a:b].tobytes()).hexdigest()[:16] for a, b in pairs], pa.string()
-            ),
+            "digest": pa.array([hashlib.sha256(data[a:b].tobytes()).hexdigest()[:16] for a, b in pairs], pa.string()),
         }
     )
 

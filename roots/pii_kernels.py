@@ -102,9 +102,7 @@ def at_signs(data, offsets, rules, wanted):
     """Candidates for EMAIL and USER, where bit EMAIL or USER of `wanted` is set: int64 [candidates, 6]."""
     out, n = np.empty((64, 6), np.int64), np.int64(0)
     for row in range(len(offsets) - 1):
-        out, n = _at_signs(
-            data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, rules, wanted, out, n
-        )
+        out, n = _at_signs(data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, rules, wanted, out, n)
     return out[:n]
 
 

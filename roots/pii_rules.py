@@ -53,8 +53,7 @@ DIGIT_ZEROS = (  # Nd: ten code points from each of these, and the mathematical 
     " 1E5F1 1E950 1FBF0"
 )
 DASHES = (  # Pd
-    "2D 58A 5BE 1400 1806 2010-2015 2E17 2E1A 2E3A-2E3B 2E40 2E5D 301C 3030 30A0 FE31-FE32 FE58 FE63 FF0D"
-    " 10D6E 10EAD"
+    "2D 58A 5BE 1400 1806 2010-2015 2E17 2E1A 2E3A-2E3B 2E40 2E5D 301C 3030 30A0 FE31-FE32 FE58 FE63 FF0D 10D6E 10EAD"
 )
 HAN = (  # Script=Han; planes 2 and 3 whole
     "2E80-2E99 2E9B-2EF3 2F00-2FD5 3005 3007 3021-3029 3038-303B 3400-4DBF 4E00-9FFF F900-FA6D FA70-FAD9"
@@ -76,9 +75,7 @@ class Preset:
     handle_max: int  # code points of a user name
     file_endings: str = ""  # after the last dot of what is no e-mail address
     annotations: str = ""  # after the '@' of what is no user name
-    key_prefixes: tuple[
-        tuple[str, int], ...
-    ] = ()  # a known start of a key, and how many characters follow at least
+    key_prefixes: tuple[tuple[str, int], ...] = ()  # a known start of a key, and how many characters follow at least
 
 
 UNBOUNDED = 2**31

@@ -49,8 +49,7 @@ class Parameters:
     def __post_init__(self) -> None:
         if not 1 <= self.char_ngram <= quality_kernels.MAX_CHAR_NGRAM:
             raise ValueError(
-                f"quality.Parameters: char_ngram must be 1 to {quality_kernels.MAX_CHAR_NGRAM}, "
-                f"got {self.char_ngram}"
+                f"quality.Parameters: char_ngram must be 1 to {quality_kernels.MAX_CHAR_NGRAM}, got {self.char_ngram}"
             )
         if self.word_ngram < 1:
             raise ValueError(f"quality.Parameters: word_ngram must be at least 1, got {self.word_ngram}")
@@ -140,9 +139,7 @@ def _beyond(docs: pa.RecordBatch, name: str, limit: float) -> np.ndarray:
             f"{docs.schema.names}; measure it first or drop the limit"
         )
     column = docs.column(measure_name)
-    bound = pa.scalar(
-        limit, column.type
-    )  # the measure's own type: 0.2 as float32 is not beyond a limit of 0.2
+    bound = pa.scalar(limit, column.type)  # the measure's own type: 0.2 as float32 is not beyond a limit of 0.2
     beyond = pc.less(column, bound) if side == "min" else pc.greater(column, bound)
     return pc.fill_null(beyond, False).to_numpy(zero_copy_only=False)
 
@@ -151,9 +148,7 @@ def _rows_by_language(docs: pa.RecordBatch) -> list[tuple[str, np.ndarray]]:
     """Each language of the batch with its rows, int64."""
     encoded = docs.column("language").dictionary_encode()
     codes = encoded.indices.to_numpy()
-    return [
-        (language, np.flatnonzero(codes == i)) for i, language in enumerate(encoded.dictionary.to_pylist())
-    ]
+    return [(language, np.flatnonzero(codes == i)) for i, language in enumerate(encoded.dictionary.to_pylist())]
 
 
 def _chosen(language: str, parameters: Mapping[str, Parameters]) -> Parameters:
@@ -184,9 +179,7 @@ def _traits() -> np.ndarray:
 def _compiled(parameters: Parameters) -> tuple:
     """The parameters as arguments of `quality_kernels.measure`: numbers, and word lists as hash sets."""
     join = parameters.augmentation
-    lists = [
-        _hash_sets(words or frozenset(), join) for words in (parameters.stopwords, parameters.flagged_words)
-    ]
+    lists = [_hash_sets(words or frozenset(), join) for words in (parameters.stopwords, parameters.flagged_words)]
     return parameters.char_ngram, parameters.word_ngram, parameters.words_by_code_point, *lists[0], *lists[1]
 
 

@@ -130,8 +130,7 @@ def _authority(source: catalogue.Source, authority: str) -> str:
     return {
         "hub_tag": f"the licence tag of the hub's card of {_hub_card(source)}",
         "hub_text": f"the text of the hub's card of {_hub_card(source)}",
-        "metadata_analysis": f"the metadata that the original project collected "
-        f"({_link(files['metadata_analysis'])})",
+        "metadata_analysis": f"the metadata that the original project collected ({_link(files['metadata_analysis'])})",
         "source_sheet": f"the original project's source sheet ({_link(files['source_sheet'])}), "
         f"entry {markdown.code(source.sheet_entry)}",
     }[authority]

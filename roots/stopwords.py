@@ -30,14 +30,10 @@ def load_words(path: Path | str) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"word list {path}: byte {error.start} is not UTF-8; save the file as UTF-8"
-        ) from error
+        raise ValueError(f"word list {path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     words = _comparable(line for line in lines if not line.startswith("#"))
     if not words:
-        raise ValueError(
-            f"word list {path}: expected a word a line, got none; leave the list out to skip the check"
-        )
+        raise ValueError(f"word list {path}: expected a word a line, got none; leave the list out to skip the check")
     return words
 
 

@@ -19,7 +19,11 @@ ALLOWED = {
     "model": {"roots", "tokenizer", "model"},
     "pipelines": {"roots", "tokenizer", "model", "pipelines"},
 }
-HEAVY = {"roots": {"apache_beam", "torch", "datasets"}, "tokenizer": {"apache_beam", "torch", "datasets"}, "pipelines": {"torch"}}
+HEAVY = {
+    "roots": {"apache_beam", "torch", "datasets"},
+    "tokenizer": {"apache_beam", "torch", "datasets"},
+    "pipelines": {"torch"},
+}
 
 
 def _folder(package: str) -> Path:

@@ -62,9 +62,7 @@ class Vocabulary:
     longest: tuple[tuple[int, bytes], ...]  # id and bytes, longest first, of equal ones the smaller id
 
 
-def rows(
-    texts: Iterable[tuple[str, pa.StringArray]], encoder: encode.Encoder
-) -> tuple[list[Row], np.ndarray]:
+def rows(texts: Iterable[tuple[str, pa.StringArray]], encoder: encode.Encoder) -> tuple[list[Row], np.ndarray]:
     """Encode texts and count: a row per language, by name, then one for all; and how often each token came.
 
     texts   (language, [docs] utf8) in any order and any number of times per language
@@ -168,9 +166,7 @@ def _whitespace() -> np.ndarray:
 
 def _row(language: str, total: np.ndarray) -> Row:
     documents, size, points, words, tokens = total.tolist()
-    return Row(
-        language=language, documents=documents, bytes=size, code_points=points, words=words, tokens=tokens
-    )
+    return Row(language=language, documents=documents, bytes=size, code_points=points, words=words, tokens=tokens)
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -129,8 +129,7 @@ class Writer:
         lengths = np.diff(offsets)
         if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(ids) or lengths.min(initial=0) < 0:
             raise ValueError(
-                f"{self._prefix}: offsets must rise from 0 to the number of ids, {len(ids)}; got "
-                f"{_ends(offsets)}"
+                f"{self._prefix}: offsets must rise from 0 to the number of ids, {len(ids)}; got {_ends(offsets)}"
             )
         if lengths.max(initial=0) >= SEQUENCE_TOKENS_MAX:
             raise ValueError(
@@ -178,9 +177,7 @@ class Shard:
         size = bin_path(prefix).stat().st_size
         _check_index(idx_path(prefix), self.lengths, self.offsets, self.doc_idx, self.dtype, size)
         # an empty file cannot be mapped
-        self.tokens: np.ndarray = (
-            np.memmap(bin_path(prefix), self.dtype, mode="r") if size else np.empty(0, self.dtype)
-        )
+        self.tokens: np.ndarray = np.memmap(bin_path(prefix), self.dtype, mode="r") if size else np.empty(0, self.dtype)
 
     def __len__(self) -> int:
         """Documents."""
@@ -284,9 +281,7 @@ class _File:
         self._temporary.unlink(missing_ok=True)
 
 
-def _publish(
-    data: _File, idx: Path, dtype: np.dtype, lengths: np.ndarray, doc_idx: np.ndarray, empty: int
-) -> Written:
+def _publish(data: _File, idx: Path, dtype: np.dtype, lengths: np.ndarray, doc_idx: np.ndarray, empty: int) -> Written:
     index = _File(idx)
     try:
         for part in index_bytes(dtype, lengths, doc_idx):
@@ -342,9 +337,7 @@ def _check_index(
     path: Path, lengths: np.ndarray, offsets: np.ndarray, doc_idx: np.ndarray, dtype: np.dtype, bin_bytes: int
 ) -> None:
     if lengths.min(initial=0) < 0:
-        raise ValueError(
-            f"{path}: sequence {int(lengths.argmin())} has {lengths.min()} tokens; it is altered"
-        )
+        raise ValueError(f"{path}: sequence {int(lengths.argmin())} has {lengths.min()} tokens; it is altered")
     ends = np.cumsum(lengths, dtype=np.int64) * dtype.itemsize
     wrong = np.flatnonzero(offsets != ends - lengths.astype(np.int64) * dtype.itemsize)
     if len(wrong):

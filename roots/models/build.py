@@ -126,9 +126,7 @@ def is_held(text: str, held: set[str]) -> bool:
 
 def pieces(lines: list[str], count: int, rng: random.Random) -> list[str]:
     """Cuts of 1 to 30 words (5 to 120 letters where there are no spaces) from lines drawn evenly."""
-    wanted = min(
-        count, max(PIECES_MIN, len(lines))
-    )  # few lines are drawn again and again, each time cut anew
+    wanted = min(count, max(PIECES_MIN, len(lines)))  # few lines are drawn again and again, each time cut anew
     drawn = rng.sample(lines, wanted) if len(lines) >= wanted else rng.choices(lines, k=wanted)
     return [cut(line, rng) for line in drawn]
 
@@ -136,9 +134,7 @@ def pieces(lines: list[str], count: int, rng: random.Random) -> list[str]:
 def cut(line: str, rng: random.Random) -> str:
     words, join = (line.split(" "), " ") if line.count(" ") * 12 > len(line) else (list(line), "")
     longest = 30 if join else 120
-    length = rng.choice(
-        (longest // 8, longest // 3, longest, longest)
-    )  # short and long ones, as documents are
+    length = rng.choice((longest // 8, longest // 3, longest, longest))  # short and long ones, as documents are
     start = rng.randrange(max(1, len(words) - length + 1))
     return join.join(words[start : start + length])
 

@@ -1,1 +1,1 @@
-"""The embedded sample: original documents written for this project, and what must happen to each."""
+"""The embedded sample: documents written for this project, and what must happen to each (README.md)."""

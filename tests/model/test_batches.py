@@ -21,9 +21,7 @@ def some_documents(count: int, seed: int) -> list[list[int]]:
     return [[*random.integers(4, 300, random.integers(1, 30)).tolist(), 2] for _ in range(count)]
 
 
-def oracle(
-    documents: list[list[int]], numbers: range, wanted: int, length: int, seed: int
-) -> list[list[int]]:
+def oracle(documents: list[list[int]], numbers: range, wanted: int, length: int, seed: int) -> list[list[int]]:
     """All samples of one part, by walking over the tokens one at a time."""
     random = np.random.RandomState(seed)
     tokens = sum(len(documents[n]) for n in numbers)

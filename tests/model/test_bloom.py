@@ -19,9 +19,7 @@ def small(heads: int) -> bloom.Bloom:
     with torch.no_grad():  # LayerNorms and biases away from 1 and 0, so that a swap of two shows
         for parameter in model.parameters():
             if parameter.ndim == 1:
-                parameter += 0.1 * torch.randn(
-                    parameter.shape, generator=torch.Generator().manual_seed(len(parameter))
-                )
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(parameter)))
     return model
 
 
@@ -60,9 +58,7 @@ def test_gradients_equal_the_oracle(heads):
     other = oracle(model)
     tokens = ids(2, 41)
     (model(tokens[:, :-1], tokens[:, 1:]) / 80).backward()
-    torch.nn.functional.cross_entropy(
-        other(tokens[:, :-1]).logits.flatten(0, 1), tokens[:, 1:].flatten()
-    ).backward()
+    torch.nn.functional.cross_entropy(other(tokens[:, :-1]).logits.flatten(0, 1), tokens[:, 1:].flatten()).backward()
     theirs = {name.removeprefix(export.PREFIX): p.grad for name, p in other.named_parameters()}
     for name, parameter in model.named_parameters():
         # the key's bias moves all scores of a row alike, its gradient is 0: compare by the layer's scale
@@ -129,9 +125,7 @@ def test_initial_weights_have_the_published_spread():
     spread = 0.0048
     assert model.word_embeddings.weight.std().item() == pytest.approx(spread, rel=0.02)
     assert block.self_attention.query_key_value.weight.std().item() == pytest.approx(spread, rel=0.02)
-    assert block.self_attention.dense.weight.std().item() == pytest.approx(
-        spread / 4, rel=0.02
-    )  # sqrt(2 * 8)
+    assert block.self_attention.dense.weight.std().item() == pytest.approx(spread / 4, rel=0.02)  # sqrt(2 * 8)
     assert block.mlp.dense_h_to_4h.weight.std().item() == pytest.approx(spread, rel=0.02)
     assert block.mlp.dense_4h_to_h.weight.std().item() == pytest.approx(spread / 4, rel=0.02)
     assert block.mlp.dense_4h_to_h.bias.abs().max() == 0

@@ -96,9 +96,7 @@ def test_an_altered_manifest_is_refused(tmp_path):
     _, _, path = saved(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"samples": 25}))
-    with pytest.raises(
-        ValueError, match=r"manifest.json was altered, its state was saved with .*'samples': 24"
-    ):
+    with pytest.raises(ValueError, match=r"manifest.json was altered, its state was saved with .*'samples': 24"):
         checkpoint.load(path)
 
 

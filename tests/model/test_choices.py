@@ -84,7 +84,5 @@ def test_another_option_is_refused_by_its_name(options, changed, message):
 
 def test_other_data_is_refused(options):
     choices.agree(options, "data")
-    with pytest.raises(
-        ValueError, match=r"--shards, --mix or --tokenizer \(their content\) is other, the run here"
-    ):
+    with pytest.raises(ValueError, match=r"--shards, --mix or --tokenizer \(their content\) is other, the run here"):
         choices.agree(options, "other")

@@ -78,9 +78,7 @@ def test_a_batch_ramp_is_read(trained, tmp_path):
 
 def test_evaluation_of_shards_and_of_a_file_is_a_table(trained, shards_folder, tokenizer_folder, tmp_path):
     _, output, _ = trained
-    table = run(
-        "evaluate", output, "--tokenizer", tokenizer_folder, "--shards", shards_folder, "--sequence", 32
-    )
+    table = run("evaluate", output, "--tokenizer", tokenizer_folder, "--shards", shards_folder, "--sequence", 32)
     lines = [line.split("\t") for line in table.stdout.splitlines()]
     assert lines[0] == ["language", "documents", "tokens", "bytes", "bits_per_byte", "byte_perplexity"]
     assert [line[:2] for line in lines[1:]] == [["en", "2"], ["nigercongo-sw", "2"], ["zhs", "2"]]

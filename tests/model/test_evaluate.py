@@ -33,9 +33,7 @@ def test_windows_score_every_token_once_after_its_predecessor():
 
 
 def test_a_short_text_is_one_window_after_the_end_token():
-    assert [(a.tolist(), b.tolist()) for a, b in evaluate.windows(np.array([7, 8]), 2, 5)] == [
-        ([2, 7], [7, 8])
-    ]
+    assert [(a.tolist(), b.tolist()) for a, b in evaluate.windows(np.array([7, 8]), 2, 5)] == [([2, 7], [7, 8])]
 
 
 def test_an_equal_guess_costs_the_logarithm_of_the_vocabulary(encoder):
@@ -71,11 +69,7 @@ def test_the_score_does_not_depend_on_the_batch(encoder, batch):
     model = a_model(encoder)
     one = evaluate.score(model, texts, encoder, 8, 2)
     other = evaluate.score(model, texts, encoder, 8, batch)
-    assert (
-        (one.documents, one.tokens, one.bytes)
-        == (other.documents, other.tokens, other.bytes)
-        == (5, 55, one.bytes)
-    )
+    assert (one.documents, one.tokens, one.bytes) == (other.documents, other.tokens, other.bytes) == (5, 55, one.bytes)
     assert one.nats == pytest.approx(other.nats, rel=1e-5)
 
 
@@ -101,15 +95,10 @@ def test_held_out_documents_score_as_the_same_texts_in_a_file(encoder, shards_fo
 
 
 def test_a_language_without_held_out_documents_has_no_score(encoder, shards_folder):
-    assert (
-        evaluate.held_out(a_model(encoder), batches.divide(shards_folder, 0.0).held_out, encoder, 8, 2, 5)
-        == {}
-    )
+    assert evaluate.held_out(a_model(encoder), batches.divide(shards_folder, 0.0).held_out, encoder, 8, 2, 5) == {}
 
 
 def test_a_line_without_a_tab_is_refused(encoder, tmp_path):
     (tmp_path / "texts.tsv").write_text("en\tgood\nbad line\n")
-    with pytest.raises(
-        ValueError, match=r"texts.tsv line 2: no tab; expected 'language<TAB>text', got 'bad line'"
-    ):
+    with pytest.raises(ValueError, match=r"texts.tsv line 2: no tab; expected 'language<TAB>text', got 'bad line'"):
         evaluate.labelled(a_model(encoder), tmp_path / "texts.tsv", encoder, 8, 2)

@@ -25,9 +25,7 @@ def test_transformers_reads_what_is_exported(model, tmp_path, tokenizer_folder):
     theirs = transformers.BloomForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert (theirs(IDS).logits - model(IDS)).abs().max() < 1e-4
     assert theirs.config.eos_token_id == theirs.generation_config.eos_token_id == 2
-    assert (tmp_path / "out/tokenizer.json").read_bytes() == (
-        tokenizer_folder / "tokenizer.json"
-    ).read_bytes()
+    assert (tmp_path / "out/tokenizer.json").read_bytes() == (tokenizer_folder / "tokenizer.json").read_bytes()
     ours = theirs.generate(IDS, max_new_tokens=5, do_sample=False)
     assert ours.shape[1] <= 13
 

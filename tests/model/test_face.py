@@ -17,7 +17,5 @@ def test_the_face_of_the_package_is_what_a_user_needs():
 
 
 def test_another_name_is_refused():
-    with pytest.raises(
-        AttributeError, match="module 'model' has no attribute 'Blossom'; it has Bloom, BloomConfig"
-    ):
+    with pytest.raises(AttributeError, match="module 'model' has no attribute 'Blossom'; it has Bloom, BloomConfig"):
         _ = model.Blossom

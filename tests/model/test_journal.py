@@ -10,9 +10,7 @@ HEADER = "step,samples,loss,learning_rate,gradient_norm,seconds\n"
 
 
 def row(step: int, loss: float = 1.5) -> journal.Step:
-    return journal.Step(
-        step=step, samples=8 * step, loss=loss, learning_rate=1e-4, gradient_norm=0.5, seconds=0.1
-    )
+    return journal.Step(step=step, samples=8 * step, loss=loss, learning_rate=1e-4, gradient_norm=0.5, seconds=0.1)
 
 
 def test_a_row_is_in_the_file_as_soon_as_it_is_added(tmp_path):
@@ -45,9 +43,7 @@ def test_a_file_killed_in_its_header_starts_anew(tmp_path, torn):
 
 def test_a_file_with_other_columns_is_refused(tmp_path):
     (tmp_path / "log.csv").write_text("step,perplexity\n1,3\n")
-    with pytest.raises(
-        ValueError, match=r"columns are step,perplexity, expected step,samples.*move the file away"
-    ):
+    with pytest.raises(ValueError, match=r"columns are step,perplexity, expected step,samples.*move the file away"):
         journal.Journal(tmp_path / "log.csv", journal.Step, 0)
 
 

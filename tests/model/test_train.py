@@ -62,8 +62,7 @@ def outcome(output: Path) -> tuple:
     _, state = checkpoint.load(path)
     weights = {name: value.numpy().tobytes() for name, value in state["model"].items()}
     moments = [
-        {name: value.numpy().tobytes() for name, value in one.items()}
-        for one in state["optimizer"]["state"].values()
+        {name: value.numpy().tobytes() for name, value in one.items()} for one in state["optimizer"]["state"].values()
     ]
     return rows(output), (output / "evaluation.csv").read_text(), path.name, weights, moments
 
@@ -86,9 +85,7 @@ def test_the_end_is_evaluated_by_language_and_improves(options):
     assert [line[:3] for line in lines[1:]] == [
         [str(step), language, "3"] for step in (10, 20, 30, 40) for language in ("en", "nigercongo-sw", "zhs")
     ]
-    by_language = {
-        language: [float(line[5]) for line in lines if line[1] == language] for language in ("en", "zhs")
-    }
+    by_language = {language: [float(line[5]) for line in lines if line[1] == language] for language in ("en", "zhs")}
     assert all(found[-1] < 0.9 * found[0] for found in by_language.values())
 
 
@@ -147,9 +144,7 @@ def test_stop_saves_and_ends_and_the_run_goes_on_without_it(options, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(options):
     options = dataclasses.replace(options, rate=1e30, rate_min=0.0, warmup=0, checkpoint_every=1)
-    with pytest.raises(
-        FloatingPointError, match=r"step \d+: loss nan, .* samples \d+ to \d+; no weight changed"
-    ):
+    with pytest.raises(FloatingPointError, match=r"step \d+: loss nan, .* samples \d+ to \d+; no weight changed"):
         train.train(options, quiet)
     _, state = checkpoint.load(checkpoint.found(options.output / "checkpoints")[-1])
     assert len(rows(options.output)) - 1 == int(checkpoint.found(options.output / "checkpoints")[-1].name[5:])
@@ -238,9 +233,7 @@ LINE = [sys.executable, "-c", "from model import cli; cli.app()", "train", "--si
 
 def line(options: choices.Options) -> list[str]:
     """The command line of some options, as far as they are not the command's own defaults."""
-    same = (
-        "shards tokenizer output steps batch sequence eval_share eval_every eval_documents keep seed device"
-    )
+    same = "shards tokenizer output steps batch sequence eval_share eval_every eval_documents keep seed device"
     values = {name: getattr(options, name) for name in same.split()}
     values |= {"lr": options.rate, "lr_min": options.rate_min, "warmup": options.warmup}
     values["checkpoint_every"] = options.checkpoint_every

@@ -114,7 +114,9 @@ def test_a_long_integer_in_metadata_keeps_its_digits(tmp_path: Path) -> None:
 
 
 def test_metadata_that_disagree_stay_one_text_column(tmp_path: Path) -> None:
-    lines = b'{"text": "a", "meta": {"k": 1}}\n{"text": "b", "meta": {"k": [1]}}\n{"text": "c", "k": "x"}\n{"text": "d"}\n'
+    lines = (
+        b'{"text": "a", "meta": {"k": 1}}\n{"text": "b", "meta": {"k": [1]}}\n{"text": "c", "k": "x"}\n{"text": "d"}\n'
+    )
     _, _, metas, _ = read(put(tmp_path, "a.jsonl", lines))
     assert metas == ['{"k":1}', '{"k":[1]}', '{"k":"x"}', "{}"]
 

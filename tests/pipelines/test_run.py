@@ -32,7 +32,7 @@ vocab_size = 300
 WORDS = (
     "habari njema leo watu wengi walifika sokoni kununua mboga na matunda mapya kutoka shambani jirani wakati "
     "mvua ilikuwa ikinyesha polepole juu ya paa la nyumba kubwa karibu na mto ambao unapita kijijini kwetu"
-).split()
+).split()  # noqa: SIM905
 
 
 def text(seed: int, words: int = 120) -> str:
@@ -106,7 +106,9 @@ def corpus(context: stage.Context) -> dict[str, str]:
 def test_each_document_ends_where_it_must(runs: Runs) -> None:
     context = runs("out", until="redact")
     kept = corpus(context)
-    counts = {part: manifest.total(m.counts for m in context.manifests(part)) for part in ("documents", "clean", "corpus")}
+    counts = {
+        part: manifest.total(m.counts for m in context.manifests(part)) for part in ("documents", "clean", "corpus")
+    }
     assert counts["documents"].documents_in == 43
     assert counts["documents"].rejected == {"invalid_json": 1}
     assert counts["clean"].removed == {"duplicate_document": 2}
@@ -238,7 +240,9 @@ def test_a_second_run_on_the_same_folder_is_refused(runs: Runs, tmp_path: Path) 
 
 
 def test_too_many_rejects_stop_the_stage_and_name_the_file(runs: Runs) -> None:
-    with pytest.raises(stage.StageFailed, match=r"source lm_nigercongo-ig_web: 1 of 13 records rejected .*rejects\.jsonl"):
+    with pytest.raises(
+        stage.StageFailed, match=r"source lm_nigercongo-ig_web: 1 of 13 records rejected .*rejects\.jsonl"
+    ):
         runs("out", "ingest.rejected_share_max=0.01", until="ingest")
     context = runs("out", until="ingest")
     rejects = next(context.folder("documents").rglob("*.rejects.jsonl"))
@@ -252,7 +256,9 @@ def test_a_damaged_file_stops_the_stage(runs: Runs, folder: Path) -> None:
 
 
 def test_a_task_that_fails_is_named_and_the_others_stay(runs: Runs) -> None:
-    with pytest.raises(stage.StageFailed, match=r"stage annotate: task lm_.*/part-.*: FileNotFoundError: .*missing\.txt"):
+    with pytest.raises(
+        stage.StageFailed, match=r"stage annotate: task lm_.*/part-.*: FileNotFoundError: .*missing\.txt"
+    ):
         runs("out", "quality.flagged_words.nigercongo-sw=missing.txt", until="annotate")
 
 

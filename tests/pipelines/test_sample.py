@@ -20,7 +20,12 @@ from pipelines import manifest, recipe, run, runner, stage, verify
 
 SAMPLE = Path(str(resources.files("roots.sample")))
 OVERRIDES = ["sources.extra=[]", "run.removed_sample=100_000", "tokenizer.vocab_size=2_000"]
-STAGES = {"documents": "ingest", "clean": "clean", "annotate": "annotate", "corpus": "dedup"}  # where a reason arises
+STAGES = {
+    "documents": "ingest",
+    "clean": "clean",
+    "annotate": "annotate",
+    "corpus": "dedup",
+}  # where a reason arises
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,12 @@ def outcomes(context: stage.Context) -> dict[str, tuple[str, str, str, str]]:
         for path in sorted(context.folder(name).rglob("*.rejects.jsonl")):
             for line in path.read_text(encoding="utf-8").splitlines():
                 told = json.loads(line)
-                found[f"{told['source']}/{told['file']}:{told['record']}"] = ("rejected", shown, told["reason"], "")
+                found[f"{told['source']}/{told['file']}:{told['record']}"] = (
+                    "rejected",
+                    shown,
+                    told["reason"],
+                    "",
+                )
     for identity in corpus(context):
         assert identity not in found
         found[identity] = ("kept", "", "", "")
@@ -142,4 +152,4 @@ def test_a_run_killed_in_each_stage_ends_with_the_same_bytes(whole: stage.Contex
     assert len(killed) > len(order) // 2  # most kills came before the stage was declared done
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"})
     assert tree(output) == tree(whole.output)
-    assert not [path for path in output.rglob(".*.tmp")]
+    assert not list(output.rglob(".*.tmp"))

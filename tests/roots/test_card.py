@@ -11,9 +11,7 @@ from roots import card, catalogue, facts, hub
 CARDS = {source.name: card.render(source) for source in catalogue.load()}
 
 
-def run(
-    source: str = "lm_en_wikiquote_filtered", language: str | None = "en", **changes: object
-) -> facts.SourceRun:
+def run(source: str = "lm_en_wikiquote_filtered", language: str | None = "en", **changes: object) -> facts.SourceRun:
     """1,000 records in, 800 documents kept; most numbers appear once, so that figures can be told apart."""
     stages = (
         facts.StageCounts(
@@ -129,10 +127,7 @@ def test_front_matter_of_known_sources(name, expected):
 
 def test_a_card_names_who_states_its_licence():
     licence = section(CARDS["lm_fr_wikipedia"], "Licence")
-    assert (
-        "`cc-by-sa-3.0`, stated by the licence tag of the hub's card of [roots_fr_wikipedia](https://"
-        in licence
-    )
+    assert "`cc-by-sa-3.0`, stated by the licence tag of the hub's card of [roots_fr_wikipedia](https://" in licence
     words = section(CARDS["lm_en_pseudocrawl-filtered_510_timesofindia_indiatimes_com"], "Licence")
     assert "entry `the_times_of_india`" in words
     assert "The record's own words: “unknown; (copyright - all rights reserved)”." in words
@@ -159,8 +154,7 @@ def test_a_card_with_a_run_is_valid_and_shows_every_count():
     assert "| **all** | 1,000 | 800 | 193 | 7 | 90,001 | 80,123 |" in stages
     assert "| ingest | rejected | `invalid_utf8` | 7 | 0.70 % |" in stages
     assert (
-        "| redact | removed | `near_duplicate` | 59 | 5.90 % |\n| redact | removed | `exact_duplicate` | 41 |"
-        in stages
+        "| redact | removed | `near_duplicate` | 59 | 5.90 % |\n| redact | removed | `exact_duplicate` | 41 |" in stages
     )
     assert "41 exact and 59 near-duplicates" in text and "| `lm_en_book` | 60 |" in text
     assert "17 spans were redacted, in 13 of 800 documents." in text and "| `PI:EMAIL` | 12 |" in text
@@ -176,10 +170,7 @@ def test_a_card_with_a_run_is_valid_and_shows_every_count():
 def test_a_card_tells_which_of_the_originals_steps_were_not_applied():
     text = card.render(catalogue.find("lm_en_wikiquote_filtered"), run())
     assert "applied, in order: `dedup_document`, `filter_small_docs_bytes_1024`." in text
-    assert (
-        "not applied: `filter_wiki_user_titles`, `filter_wiki_non_text_type`, `filter_remove_empty_docs`,"
-        in text
-    )
+    assert "not applied: `filter_wiki_user_titles`, `filter_wiki_non_text_type`, `filter_remove_empty_docs`," in text
 
 
 def test_a_run_that_removed_nothing_says_so():
@@ -233,9 +224,7 @@ def corpus_with(labels: dict[str, int]) -> facts.Facts:
 
 
 def test_a_run_of_another_source_is_refused():
-    with pytest.raises(
-        ValueError, match="card of lm_en_book_dash_books: the run is of lm_en_wikiquote_filtered"
-    ):
+    with pytest.raises(ValueError, match="card of lm_en_book_dash_books: the run is of lm_en_wikiquote_filtered"):
         card.render(catalogue.find("lm_en_book_dash_books"), run())
 
 

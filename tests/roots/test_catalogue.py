@@ -101,9 +101,7 @@ def test_an_unknown_source_names_the_nearest():
 
 
 def test_a_name_that_is_near_nothing_says_where_to_look():
-    with pytest.raises(
-        ValueError, match=r"source '##' is not in sources.csv; `roots sources list` shows all names"
-    ):
+    with pytest.raises(ValueError, match=r"source '##' is not in sources.csv; `roots sources list` shows all names"):
         catalogue.find("##")
 
 
@@ -114,9 +112,9 @@ def test_nothing_asked_selects_everything():
 def test_criteria_narrow_each_other():
     basque = catalogue.select(languages=["eu"], kinds=["pseudo_crawl"])
     assert [source.seed_id for source in basque] == [506, 563, 635, 637]
-    assert [
-        s.seed_id for s in catalogue.select(languages=["eu"], kinds=["pseudo_crawl"], licences=["cc-by-4.0"])
-    ] == [637]
+    assert [s.seed_id for s in catalogue.select(languages=["eu"], kinds=["pseudo_crawl"], licences=["cc-by-4.0"])] == [
+        637
+    ]
     assert catalogue.select(languages=["eu"], names=["roots_en_wikiquote"]) == ()
 
 

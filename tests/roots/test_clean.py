@@ -95,9 +95,7 @@ def test_the_cointelegraph_key_also_ends_at_amp(vectors):
     name = "dedup_document_on_url_lm_es_pseudocrawl-filtered_341_es_cointelegraph_com"
     kept = {key: i for i, key in reversed(list(enumerate(case["keys"])))}
     given = [f"t{i}" for i in range(len(case["urls"]))]
-    expected = [
-        text if kept[key] == i else "" for i, (text, key) in enumerate(zip(given, case["keys"], strict=True))
-    ]
+    expected = [text if kept[key] == i else "" for i, (text, key) in enumerate(zip(given, case["keys"], strict=True))]
     assert blanked([name], given, [{"url": url} for url in case["urls"]]) == expected
 
 
@@ -205,9 +203,7 @@ def test_a_map_does_not_depend_on_the_batches(name):
     assert step.text(docs.slice(2, 0)).to_pylist() == []
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Filter)]
-)
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Filter)])
 def test_a_filter_does_not_depend_on_the_batches(name):
     step = clean.STEPS[name]
     docs = documents(MIXED, [{"title": "User x"} if i % 2 else {"type": "text"} for i in range(len(MIXED))])
@@ -221,9 +217,7 @@ def test_frequent_lines_gathered_in_parts_give_what_the_whole_source_gives():
     docs = documents(MIXED)
     parts = [docs.slice(0, 3).column("text"), docs.slice(3).column("text")]
     frequent = lines.frequent(np.concatenate([step.keys(part) for part in parts]), step.count_min)
-    assert [t for part in parts for t in step.drop(part, frequent).to_pylist()] == texts(
-        clean.run([step], docs)[0]
-    )
+    assert [t for part in parts for t in step.drop(part, frequent).to_pylist()] == texts(clean.run([step], docs)[0])
 
 
 def test_every_key_is_found_among_a_sorted_table_and_no_other():
@@ -235,9 +229,7 @@ def test_every_key_is_found_among_a_sorted_table_and_no_other():
 
 
 def test_an_unknown_step_is_refused_with_the_nearest_name():
-    with pytest.raises(
-        ValueError, match=r"step 2, 'dedup_documents', is not implemented; .*'dedup_document'"
-    ):
+    with pytest.raises(ValueError, match=r"step 2, 'dedup_documents', is not implemented; .*'dedup_document'"):
         clean.parse(["filter_small_docs", "dedup_documents"])
 
 

@@ -103,9 +103,7 @@ def test_a_long_chain_is_one_component():
     assert not clusters.components(edges[::-1], len(chain)).any()
 
 
-rows = st.lists(
-    st.tuples(st.integers(0, 4), st.sampled_from([3, 7, 2**40, 2**40 + 1, 2**60, 9, 11])), max_size=30
-)
+rows = st.lists(st.tuples(st.integers(0, 4), st.sampled_from([3, 7, 2**40, 2**40 + 1, 2**60, 9, 11])), max_size=30)
 
 
 def pairs_of(rows, bucket_max):

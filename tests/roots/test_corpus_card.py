@@ -7,9 +7,7 @@ import pytest
 from roots import corpus_card, facts, hub, languages
 
 
-def run(
-    source: str, language: str | None, documents: int, extensions: dict[str, int] | None = None
-) -> facts.SourceRun:
+def run(source: str, language: str | None, documents: int, extensions: dict[str, int] | None = None) -> facts.SourceRun:
     """Of `documents` + 3 records one is rejected and two are removed; each document kept has 100 bytes."""
     return facts.SourceRun(
         source=source,
@@ -43,9 +41,7 @@ PAGE = corpus_card.render(RUNS)
 def table(name: str) -> list[list[str]]:
     rows = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     body = next(row for row in rows if row.startswith(f"{name}\n"))
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines() if line[:1] == "|"
-    ][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines() if line[:1] == "|"][2:]
 
 
 def test_the_front_matter_lists_each_language_once_and_is_valid():

@@ -81,9 +81,7 @@ def template_lines(batch, chars_min, count_min):
     return exact.join_lines(text, spans, line_offsets, ~(repeated & (chars >= chars_min))).to_pylist()
 
 
-@pytest.mark.skipif(
-    not GOLDEN.exists(), reason="shared/reference/golden_vectors.json is not beside this checkout"
-)
+@pytest.mark.skipif(not GOLDEN.exists(), reason="shared/reference/golden_vectors.json is not beside this checkout")
 def test_golden_vectors_of_the_original_cleaning():
     cases = json.loads(GOLDEN.read_text())["catalogue_cleaning"]["cases"]
     case = cases["dedup_document"]

@@ -27,9 +27,7 @@ WORDS = {
 def trained(tmp_path_factory):
     rng = random.Random(4)
     lines = [
-        (language, " ".join(rng.choices(words.split(), k=6)))
-        for language, words in WORDS.items()
-        for _ in range(300)
+        (language, " ".join(rng.choices(words.split(), k=6))) for language, words in WORDS.items() for _ in range(300)
     ]
     path = tmp_path_factory.mktemp("models") / "small.bin"
     return langid.train(lines, path, SMALL)
@@ -63,16 +61,10 @@ def test_a_text_gets_a_short_code(text, code, model):
 
 def test_the_result_says_how_sure_the_model_is(model):
     _, scores = langid.identify(pa.array(["the house is near the river", "", "12.5"]), model)
-    assert (
-        scores.type == pa.float32()
-        and 0.9 < scores[0].as_py() <= 1.0
-        and scores[1:].to_pylist() == [0.0, 0.0]
-    )
+    assert scores.type == pa.float32() and 0.9 < scores[0].as_py() <= 1.0 and scores[1:].to_pylist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "  \n", "123 456,7", "१२३", "٤٥", "¿?! --- ...", "\U0001f600 ½ ①", "\x00"]
-)
+@pytest.mark.parametrize("text", ["", "  \n", "123 456,7", "१२३", "٤٥", "¿?! --- ...", "\U0001f600 ½ ①", "\x00"])
 def test_a_text_without_letters_has_no_language(text, model):
     assert identified([text], model) == [None]
 
@@ -95,8 +87,10 @@ def test_a_script_that_the_label_is_not_written_in_is_other(text, model):
 
 def test_latin_words_do_not_speak_against_another_script():
     _, profile = langid_text.sample(pa.array(["البيت the house near the river", "the house बड़ा है"]))
-    codes, scores = langid._codes(np.array(["ar", "en"], object), np.array([0.7, 0.7]), profile)
-    assert codes.tolist() == ["ar", "en"] and scores.tolist() == [np.float32(0.7)] * 2
+    codes, scores = langid._codes(langid._choices(("ar", "en"))[:2], np.array([0.7, 0.7]), profile)
+    assert [langid._codes_in_order()[code] for code in codes] == ["ar", "en"] and scores.tolist() == [
+        np.float32(0.7)
+    ] * 2
 
 
 def test_newlines_and_labels_in_a_text_do_no_harm(model):
@@ -137,9 +131,7 @@ def test_a_short_text_is_shown_whole_in_lower_case():
     assert {k: v for k, v in by_name.items() if v} == {"Latn": 3, "Hani": 2, "Deva": 1, "traditional": 1}
 
 
-@pytest.mark.parametrize(
-    "alphabet", ["abcdefghij", "ⱥÉż", "कखग", "a漢\U00020000"], ids=["1", "2-3", "3", "1-4 bytes"]
-)
+@pytest.mark.parametrize("alphabet", ["abcdefghij", "ⱥÉż", "कखग", "a漢\U00020000"], ids=["1", "2-3", "3", "1-4 bytes"])
 def test_a_long_text_is_shown_in_windows_from_end_to_end(alphabet):
     rng = random.Random(2)
     text = "".join(rng.choices(alphabet, k=9000))
@@ -147,12 +139,7 @@ def test_a_long_text_is_shown_in_windows_from_end_to_end(alphabet):
     windows = shown[0].split(" ")
     places = [text.lower().find(window) for window in windows]
     ends = [places[0], len(text) - places[-1] - len(windows[-1])]
-    assert (
-        len(windows) == langid_text.WINDOWS
-        and places == sorted(places)
-        and ends == [0, 0]
-        and min(places) == 0
-    )
+    assert len(windows) == langid_text.WINDOWS and places == sorted(places) and ends == [0, 0] and min(places) == 0
     sizes = [len(window.encode()) for window in windows]
     assert all(langid_text.WINDOW_BYTES - 3 <= size <= 1.5 * langid_text.WINDOW_BYTES + 4 for size in sizes)
     assert shown[1] == "no"
@@ -191,21 +178,15 @@ def test_a_damaged_model_is_refused_before_it_is_read(damage, trained, tmp_path)
     flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
     broken = {"cut in half": whole[: len(whole) // 2], "last byte": whole[:-1], "one bit": flipped}[damage]
     (tmp_path / "broken.bin").write_bytes(broken)
-    with pytest.raises(
-        ValueError, match=rf"broken\.bin: expected sha256 {trained['sha256']}, got .*fetch it again"
-    ):
+    with pytest.raises(ValueError, match=rf"broken\.bin: expected sha256 {trained['sha256']}, got .*fetch it again"):
         langid.load(tmp_path / "broken.bin", trained["sha256"])
 
 
 def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"nowhere\.bin: no such file; `roots langid train` makes one"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.bin: no such file; `roots langid train` makes one"):
         langid.load(tmp_path / "nowhere.bin", "0" * 64)
     (tmp_path / "text.bin").write_text("no model")
-    with pytest.raises(
-        ValueError, match=r"text\.bin: .*wrong file format.* Give a \.bin or \.ftz file of fastText"
-    ):
+    with pytest.raises(ValueError, match=r"text\.bin: .*wrong file format.* Give a \.bin or \.ftz file of fastText"):
         langid.load(tmp_path / "text.bin", langid.digest(tmp_path / "text.bin"))
 
 

@@ -29,9 +29,7 @@ def test_published_bytes_add_up_to_the_published_corpus():
 def test_files_by_extension_add_up_to_the_published_table():
     files = [count for language in languages.programming() for _, count in language.files]
     assert (len(files), sum(files)) == (25, 21_484_915)
-    assert {language.name: language.published_files for language in languages.programming()}[
-        "PHP"
-    ] == 4_952_893
+    assert {language.name: language.published_files for language in languages.programming()}["PHP"] == 4_952_893
 
 
 def test_22_languages_are_filed_under_niger_congo_and_13_under_indic():
@@ -87,9 +85,7 @@ def test_an_unknown_code_names_the_nearest():
 
 
 def test_a_code_that_is_near_nothing_says_where_to_look():
-    with pytest.raises(
-        ValueError, match=r"language 'qqqqqq' is not in languages.csv; `roots sources list` shows"
-    ):
+    with pytest.raises(ValueError, match=r"language 'qqqqqq' is not in languages.csv; `roots sources list` shows"):
         languages.short("qqqqqq")
 
 
@@ -125,7 +121,5 @@ def test_a_code_that_comes_twice_is_refused():
 
 
 def test_a_malformed_file_count_is_refused():
-    with pytest.raises(
-        ValueError, match=r"programming_languages.csv line 2: files_by_extension is 'py:3', expected"
-    ):
+    with pytest.raises(ValueError, match=r"programming_languages.csv line 2: files_by_extension is 'py:3', expected"):
         languages.parse_programming("name,files_by_extension,note\nPython,py:3,\n")

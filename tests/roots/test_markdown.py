@@ -24,9 +24,7 @@ def test_a_share_keeps_two_digits_however_small(part, total, expected):
 
 
 def test_no_language_of_the_corpus_has_a_share_of_nothing():
-    shares = [
-        markdown.percent(language.published_bytes, languages.PUBLISHED_BYTES) for language in languages.load()
-    ]
+    shares = [markdown.percent(language.published_bytes, languages.PUBLISHED_BYTES) for language in languages.load()]
     assert "0.00 %" not in shares and shares[0] == "0.000043 %"
 
 

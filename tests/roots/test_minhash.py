@@ -133,9 +133,7 @@ def test_the_longest_rows_that_reach_the_recall_are_chosen(num_perm, threshold, 
 
 
 def test_a_recall_out_of_reach_is_refused():
-    with pytest.raises(
-        ValueError, match=r"4 permutations cannot find a pair of Jaccard 0.5 with probability 0.95"
-    ):
+    with pytest.raises(ValueError, match=r"4 permutations cannot find a pair of Jaccard 0.5 with probability 0.95"):
         minhash.bands_and_rows(4, 0.5, 0.95)
 
 

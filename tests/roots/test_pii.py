@@ -149,9 +149,7 @@ def test_ipv6_is_what_the_standard_library_parses():
     array = pa.array([f" {text} " for text in texts])
     spans = pii.find(array, ["IP_ADDRESS"], "roots-original")
     whole = {
-        row
-        for row, start, end in zip(spans.row, spans.start, spans.end, strict=True)
-        if end - start == len(texts[row])
+        row for row, start, end in zip(spans.row, spans.start, spans.end, strict=True) if end - start == len(texts[row])
     }
     valid_rows = {row for row, text in enumerate(texts) if valid(text)}
     assert len(valid_rows) > 1_000
@@ -232,9 +230,7 @@ def test_a_server_name_makes_a_user_name_an_address():
 def test_only_the_wanted_tags_are_found_in_any_order():
     text = "a@b.org 10.0.0.1 @bob"
     assert (
-        redacted(text, tags=["USER", "EMAIL"])
-        == redacted(text, tags=["EMAIL", "USER"])
-        == "PI:EMAIL 10.0.0.1 PI:USER"
+        redacted(text, tags=["USER", "EMAIL"]) == redacted(text, tags=["EMAIL", "USER"]) == "PI:EMAIL 10.0.0.1 PI:USER"
     )
     assert redacted(text, tags=[]) == text
 
@@ -309,9 +305,7 @@ def test_redacting_twice_changes_nothing_more(text, preset):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(
-    st.lists(st.text(st.sampled_from("a1@.: -/é语P") | st.characters(codec="utf-8"), max_size=30), max_size=6)
-)
+@given(st.lists(st.text(st.sampled_from("a1@.: -/é语P") | st.characters(codec="utf-8"), max_size=30), max_size=6))
 def test_spans_are_ordered_disjoint_and_cut_no_character(texts):
     array = pa.array(texts, pa.string())
     for preset in pii.PRESETS:
@@ -424,15 +418,10 @@ def test_the_classes_are_those_of_the_regex_library(members, pattern):
     if members == "DIGIT_ZEROS":
         ours = pii_rules.rules("roots-original").digits >= 0
     theirs = regex.compile(pattern)
-    plane = [
-        c
-        for c in range(0x20000)
-        if not 0xD800 <= c < 0xE000 and bool(theirs.fullmatch(chr(c))) and not ours[c]
-    ]
+    plane = [c for c in range(0x20000) if not 0xD800 <= c < 0xE000 and bool(theirs.fullmatch(chr(c))) and not ours[c]]
     assert plane == []
     assert all(
-        theirs.fullmatch(chr(c)) or regex.fullmatch(r"\p{Cn}", chr(c))
-        for c in np.flatnonzero(ours[:0x20000]).tolist()
+        theirs.fullmatch(chr(c)) or regex.fullmatch(r"\p{Cn}", chr(c)) for c in np.flatnonzero(ours[:0x20000]).tolist()
     )
 
 
@@ -448,11 +437,6 @@ def test_precision_and_recall_on_labelled_english_text():
     array = pa.array([document["text"] for document in documents])
     rows = pii.code_point_spans(array, pii.find(array)).to_pylist()
     for ours, theirs in [("EMAIL", "EMAIL_ADDRESS"), ("IP_ADDRESS", "IP_ADDRESS")]:
-        gold = {
-            (i, s["start"], s["end"])
-            for i, d in enumerate(documents)
-            for s in d["spans"]
-            if s["type"] == theirs
-        }
+        gold = {(i, s["start"], s["end"]) for i, d in enumerate(documents) for s in d["spans"] if s["type"] == theirs}
         assert {(r["row"], r["start"], r["end"]) for r in rows if r["type"] == ours} == gold
     assert not [r for r in rows if r["type"] in ("KEY", "USER")]

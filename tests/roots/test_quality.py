@@ -48,9 +48,7 @@ REAL = {
     "lm_nigercongo-yo_african_storybook": PLAIN,
     "lm_eu_common_voice_text": PLAIN,
     "lm_vi_ud_vietnamese_vtb": quality.Parameters(char_ngram=10, word_ngram=5, augmentation=" "),
-    "lm_zhs_tldr_pages": quality.Parameters(
-        char_ngram=3, word_ngram=5, augmentation="", words_by_code_point=True
-    ),
+    "lm_zhs_tldr_pages": quality.Parameters(char_ngram=3, word_ngram=5, augmentation="", words_by_code_point=True),
     "lm_zht_quan_tang_shi_volumes": quality.Parameters(
         char_ngram=3, word_ngram=5, augmentation="", words_by_code_point=True
     ),
@@ -83,9 +81,7 @@ def reference(text: str, parameters: quality.Parameters) -> dict:
         "word_repetition_ratio": sum(c for c in grams if c > 1) / sum(grams) if grams else 0.0,
         "special_char_ratio": sum(c in SPECIAL for c in text) / len(text) if text else 0.0,
         "stopword_ratio": None if parameters.stopwords is None else list_ratio(parameters.stopwords),
-        "flagged_word_ratio": None
-        if parameters.flagged_words is None
-        else list_ratio(parameters.flagged_words),
+        "flagged_word_ratio": None if parameters.flagged_words is None else list_ratio(parameters.flagged_words),
     }
 
 
@@ -115,9 +111,7 @@ def real_texts(source: str, documents: int) -> list[str]:
 def test_the_measures_are_those_of_the_published_code(case):
     text, *expected = case
     parameters = quality.Parameters(char_ngram=10, word_ngram=5, stopwords=STOPS)
-    assert [round(v, 6) for v in list(measure([text], parameters)[0].values())[:5]] == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert [round(v, 6) for v in list(measure([text], parameters)[0].values())[:5]] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("source", REAL)
@@ -171,29 +165,21 @@ def test_an_ngram_seen_more_often_than_there_are_bins_is_counted_exactly():
 def test_a_document_too_long_for_one_table_is_counted_exactly():
     rng = np.random.default_rng(3)
     block = rng.integers(0, 26, quality_kernels.MAX_SLOTS // 3)
-    letters = np.concatenate(
-        [block, rng.integers(0, 26, quality_kernels.MAX_SLOTS // 4), block[: len(block) // 5]]
-    )
+    letters = np.concatenate([block, rng.integers(0, 26, quality_kernels.MAX_SLOTS // 4), block[: len(block) // 5]])
     numbers = sum(letters[i : len(letters) - 9 + i] * 26**i for i in range(10))  # each 10-gram as one integer
     counts = np.sort(np.unique(numbers, return_counts=True)[1])[::-1]
     most = min(int(len(counts) ** 0.5), int((counts > 1).sum()))
     text = bytes(letters.astype(np.uint8) + ord("a")).decode()
     assert len(numbers) > quality_kernels.MAX_SLOTS // 2
-    assert measure([text], PLAIN)[0]["char_repetition_ratio"] == np.float32(
-        counts[:most].sum() / len(numbers)
-    )
+    assert measure([text], PLAIN)[0]["char_repetition_ratio"] == np.float32(counts[:most].sum() / len(numbers))
 
 
 def test_a_pair_of_words_in_the_list_counts_where_words_are_joined():
-    spaced = quality.Parameters(
-        char_ngram=10, word_ngram=5, stopwords=frozenset({"bởi vì"}), augmentation=" "
-    )
+    spaced = quality.Parameters(char_ngram=10, word_ngram=5, stopwords=frozenset({"bởi vì"}), augmentation=" ")
     joined = quality.Parameters(
         char_ngram=3, word_ngram=5, stopwords=frozenset({"我们"}), augmentation="", words_by_code_point=True
     )
-    alone = quality.Parameters(
-        char_ngram=3, word_ngram=5, stopwords=frozenset({"我们"}), words_by_code_point=True
-    )
+    alone = quality.Parameters(char_ngram=3, word_ngram=5, stopwords=frozenset({"我们"}), words_by_code_point=True)
     assert measure(["Bởi vì tôi đi"], spaced)[0]["stopword_ratio"] == 0.25
     assert measure(["我们去"], joined)[0]["stopword_ratio"] == np.float32(1 / 3)
     assert measure(["我们去"], alone)[0]["stopword_ratio"] == 0.0
@@ -232,9 +218,7 @@ def test_no_documents_give_no_measures():
 
 
 def test_a_language_without_parameters_is_named():
-    with pytest.raises(
-        ValueError, match=r"no parameters for language 'en', only for \['fr'\]; add them, or a 'defa"
-    ):
+    with pytest.raises(ValueError, match=r"no parameters for language 'en', only for \['fr'\]; add them, or a 'defa"):
         quality.measure(batch(["x"]), {"fr": PLAIN})
 
 
@@ -255,9 +239,7 @@ def measured(**columns) -> pa.RecordBatch:
     """A batch of English documents with the given measures, null where not given."""
     rows = max(len(values) for values in columns.values())
     arrays = [pa.array(columns.get(field.name, [None] * rows), field.type) for field in schema.MEASURES]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(["en"] * rows), *arrays], names=["language", *schema.MEASURES.names]
-    )
+    return pa.RecordBatch.from_arrays([pa.array(["en"] * rows), *arrays], names=["language", *schema.MEASURES.names])
 
 
 @pytest.mark.parametrize(
@@ -300,9 +282,7 @@ def test_a_null_measure_passes_and_so_does_a_language_without_limits():
 
 def test_a_limit_without_its_measure_is_named():
     docs = measured(word_count=[1]).drop_columns(["lang_score"])
-    with pytest.raises(
-        ValueError, match="the limit lang_score_min needs the column lang_score, the batch has"
-    ):
+    with pytest.raises(ValueError, match="the limit lang_score_min needs the column lang_score, the batch has"):
         quality.verdict(docs, {"en": quality.Limits(lang_score_min=0.8)})
 
 

@@ -102,9 +102,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
         encode.Encoder(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b"\xff\xfe", b"[1, 2"], ids=["empty", "object", "binary", "cut"]
-)
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b"[1, 2"], ids=["empty", "object", "binary", "cut"])
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, data):
     (tmp_path / "tokenizer.json").write_bytes(data)
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a tokenizer\.json \("):
@@ -131,9 +129,7 @@ def test_a_tokenizer_whose_merge_spells_a_special_token_is_refused_unless_allowe
     with pytest.warns(UserWarning, match="the text gave"):
         learned = learn.train(iter([["<s>b</s> " * 50]]), 400, special_collisions="allow")
     learn.save(learned, tmp_path)
-    with pytest.raises(
-        ValueError, match=r"a merge spells <s>, </s>, so text would become a special id; train"
-    ):
+    with pytest.raises(ValueError, match=r"a merge spells <s>, </s>, so text would become a special id; train"):
         encode.Encoder(tmp_path)
     ids, _ = encode.Encoder(tmp_path, special_collisions="allow").encode(pa.array(["</s>"]))
     assert ids.tolist() == [2]

@@ -109,9 +109,7 @@ def test_collisions_are_found_in_the_older_way_of_writing_merges():
 
 
 def test_fewer_pairs_than_asked_for_are_reported():
-    with pytest.warns(
-        UserWarning, match=r"asked for a vocabulary of 1000, the text gave 261: no further pair"
-    ):
+    with pytest.warns(UserWarning, match=r"asked for a vocabulary of 1000, the text gave 261: no further pair"):
         learned = learn.train(iter([["abc abc"]]), 1000, token_bytes_max=2)
     assert learned.get_vocab_size() == 261  # ab; abc and Ġab are too long
 

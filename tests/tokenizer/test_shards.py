@@ -235,9 +235,7 @@ def test_a_document_that_the_index_cannot_count_is_refused(tmp_path):
     ids = np.broadcast_to(np.int32(5), 2**31 - 1)  # one number in memory
     with (
         shards.Writer(tmp_path / "a", 100, 2) as writer,
-        pytest.raises(
-            ValueError, match="document 0 of the batch has 2147483647 tokens, and the index counts to"
-        ),
+        pytest.raises(ValueError, match="document 0 of the batch has 2147483647 tokens, and the index counts to"),
     ):
         writer.add(ids, np.array([0, len(ids)]))
 
@@ -336,8 +334,6 @@ def test_nothing_to_merge_is_refused(tmp_path):
 def test_shards_of_two_types_are_not_merged(tmp_path):
     write(tmp_path / "a", [[5]], 65_500)
     write(tmp_path / "b", [[5]], 65_499)
-    with pytest.raises(
-        ValueError, match=r"b: ids are uint16, those of .*a are int32; merge shards of one tokenizer"
-    ):
+    with pytest.raises(ValueError, match=r"b: ids are uint16, those of .*a are int32; merge shards of one tokenizer"):
         shards.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "a.idx", "b.bin", "b.idx"]

@@ -60,9 +60,7 @@ def test_a_separator_stands_alone_between_words_and_a_space_joins_the_next_word(
     assert pieces(f"a{mark}{mark} b") == ["a", mark * 2, " b"]
 
 
-@pytest.mark.parametrize(
-    "mark", ["[", "]", ":", ";", "'", '"', "-", "/", "=", "7", "！", "？", "\u200b", "\x1c"]
-)
+@pytest.mark.parametrize("mark", ["[", "]", ":", ";", "'", '"', "-", "/", "=", "7", "！", "？", "\u200b", "\x1c"])
 def test_other_marks_do_not_separate(mark):
     assert pieces(f"a{mark}b c") == [f"a{mark}b", " c"]
 
