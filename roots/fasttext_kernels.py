@@ -341,7 +341,8 @@ def predict(data, offsets, tables):
             count += 1
         if count == 0 or labels == 0:
             continue
-        hidden[0] *= np.float32(1.0 / count)
+        for k in range(dim):  # as an array expression it would take five seconds more to compile
+            hidden[0, k] /= np.float32(count)
         if len(children):
             found[d], probabilities[d] = _hierarchy(hidden[0], outputs, children, nodes, scores)
         else:

@@ -60,7 +60,7 @@ def read(path: Path | str) -> File:
     source = _Bytes(Path(path))
     magic, version = source.integers(2, "the magic number")
     if magic != MAGIC:
-        raise ValueError(f"{path} has wrong file format: expected magic number {MAGIC}, got {magic}.")
+        raise ValueError(f"{path}: wrong file format: expected magic number {MAGIC}, got {magic}.")
     source.expect("version", version, VERSION)
     settings = dict(zip(SETTINGS, source.integers(len(SETTINGS), "the settings"), strict=True))
     source.array("<f8", 1, "the settings")
@@ -137,7 +137,7 @@ class _Bytes:
         self.path, self.data, self.place = path, path.read_bytes(), 0
 
     def fault(self, message: str) -> ValueError:
-        return ValueError(f"{self.path} byte {self.place}: {message}; fetch the model again")
+        return ValueError(f"{self.path} byte {self.place}: {message}; fetch the model again.")
 
     def expect(self, what: str, got: int, expected: int) -> None:
         if got != expected:

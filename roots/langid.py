@@ -26,9 +26,10 @@ from roots import fasttext_kernels, fasttext_model, langid_text, languages, utf8
 PREFIX = "__label__"
 OTHER = "other"  # a language outside the 46, and outside code
 
-# fastText's initialisation is cut into ten pieces, one a thread (densematrix.cc, uniformThread): with fewer
-# threads part of the matrix stays as the memory was, and training with 1, 2 or 4 of them ended in NaN.
-THREADS = 10
+# fastText's initialisation is cut into tenths, one a thread (densematrix.cc, uniformThread), and an eleventh piece of
+# what the division by ten leaves over: with fewer threads part of the matrix stays as the memory was, and training
+# ends in NaN, with 1, 2 or 4 of them often, with 10 of them now and then.
+THREADS = 11
 LINES_AT_A_TIME = 10_000  # of a file of labelled lines; bounds memory, does not change a result
 
 

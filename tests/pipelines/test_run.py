@@ -29,10 +29,10 @@ recall_min = 0.95
 vocab_size = 300
 """
 
-WORDS = (
+WORDS = (  # noqa: SIM905
     "habari njema leo watu wengi walifika sokoni kununua mboga na matunda mapya kutoka shambani jirani wakati "
     "mvua ilikuwa ikinyesha polepole juu ya paa la nyumba kubwa karibu na mto ambao unapita kijijini kwetu"
-).split()  # noqa: SIM905
+).split()
 
 
 def text(seed: int, words: int = 120) -> str:
