@@ -71,7 +71,7 @@ def test_a_recipe_that_is_not_there_names_the_shipped_ones() -> None:
 def test_an_override_is_checked_like_the_recipe(tmp_path: Path) -> None:
     file = put(tmp_path, "")
     assert recipe.load(file, [FOLDER, "dedup.threshold=0.7"]).dedup.threshold == 0.7
-    assert recipe.load(file, ["sources.folder=a folder"]).sources.folder == "a folder"
+    assert recipe.load(file, ["sources.folder=a folder"]).sources.folder == str(Path.cwd() / "a folder")
     with pytest.raises(recipe.RecipeError, match=r"dedup\.treshold: unknown key; did you mean 'threshold'"):
         recipe.load(file, [FOLDER, "dedup.treshold=0.7"])
     with pytest.raises(recipe.RecipeError, match=r"--set dedup: expected TABLE\.KEY=VALUE"):

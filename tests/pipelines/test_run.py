@@ -22,6 +22,9 @@ rejected_share_max = 0.5
 [clean.steps]
 "lm_nigercongo-sw_*" = ["dedup_document", "dedup_template_soft", "filter_remove_empty_docs"]
 "lm_*" = ["dedup_document", "filter_remove_empty_docs"]
+[language]
+model = ""
+sha256 = ""
 [dedup]
 num_perm = 64
 recall_min = 0.95
