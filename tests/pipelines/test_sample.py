@@ -126,6 +126,19 @@ def test_an_independent_reader_finds_the_documents_in_the_shards(whole: stage.Co
     assert read == texts
 
 
+def test_the_committed_cards_of_the_sample_are_what_a_run_makes(whole: stage.Context) -> None:
+    """`roots cards OUT --into data_cards/sample` writes them again; plots depend on the version of matplotlib."""
+    committed = Path(__file__).parents[2] / "data_cards" / "sample"
+    texts = {
+        p.relative_to(committed).as_posix(): p.read_text("utf-8")
+        for p in committed.rglob("*")
+        if p.suffix != ".svg" and p.is_file()
+    }
+    made = whole.folder("cards")
+    assert texts == {name: (made / name).read_text("utf-8") for name in texts}
+    assert len(texts) > 2 * 34
+
+
 def tree(output: Path) -> dict[str, str]:
     files = (path for path in sorted(output.rglob("*")) if path.is_file() and path.name != "log.jsonl")
     return {path.relative_to(output).as_posix(): manifest.file_digest(path) for path in files}
