@@ -7,14 +7,17 @@ watchdog here ends the stage instead.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import apache_beam as beam
 import pyarrow as pa
@@ -125,10 +128,11 @@ def run(
 
     threading.excepthook = on_thread_fault
     try:
-        thread.start()
-        while thread.is_alive() and not lost:
-            thread.join(POLL_SECONDS)
-            progress()
+        with contextlib.nullcontext() if alone or engine.remote else _hushed_children():
+            thread.start()
+            while thread.is_alive() and not lost:
+                thread.join(POLL_SECONDS)
+                progress()
     finally:
         threading.excepthook = before
     if lost:
@@ -179,6 +183,38 @@ class _Job:
             *self._engine.beam_options,
         ]
         return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
+
+
+@contextlib.contextmanager
+def _hushed_children() -> Iterator[None]:
+    """Keep the log lines of Beam's worker processes off the terminal: what failed reaches us by the job itself.
+
+    The workers inherit file descriptor 2, which goes nowhere meanwhile; our own lines go to a copy of it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    ours = sys.stderr
+    own = os.fdopen(os.dup(kept), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        if _descriptor(ours) == 2:
+            sys.stderr = own
+        yield
+    finally:
+        sys.stderr = ours
+        own.close()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _descriptor(stream: TextIO) -> int:
+    """The file descriptor of a stream, -1 where it has none (a test's capture)."""
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return -1
 
 
 def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
