@@ -25,7 +25,8 @@ from pathlib import Path
 import datasketch
 import numpy as np
 
-from pipelines import annotate, ingest, manifest, recipe, run, runner, stage
+from pipelines import ingest, manifest, recipe, run, runner, stage
+from roots import langid
 
 GROUPS = {"documents": "ingest", "corpus": "redact"}
 
@@ -107,7 +108,8 @@ def peak_memory() -> int:
 def baseline(context: stage.Context, megabytes: float) -> float:
     """MB/s of a plain loop over the same documents: what each stage does, the way it is usually written."""
     documents = list(first_documents(context, megabytes * 1e6))
-    model = annotate.model(context.recipe.language)
+    named = context.recipe.language.model
+    model = langid.library(recipe.local_path(named)) if named else None
     seen: set[bytes] = set()
     started = time.process_time()
     total = 0
@@ -119,7 +121,7 @@ def baseline(context: stage.Context, megabytes: float) -> float:
             continue
         seen.add(key)
         if model is not None:
-            model.fasttext.f.predict(text.lower().replace("\n", " ") + "\n", 1, 0.0, "strict")
+            model.f.predict(text.lower().replace("\n", " ") + "\n", 1, 0.0, "strict")
         words = text.lower().split()
         grams = [" ".join(words[i : i + 5]) for i in range(max(1, len(words) - 4))]
         chars = [text[i : i + 10] for i in range(max(1, len(text) - 9))]
