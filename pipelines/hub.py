@@ -33,11 +33,10 @@ def pin(options: recipe.SourceOptions) -> str:
 def newest_commit(name: str) -> str:
     """The commit that the hub's `main` of a data set stands at."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
         info = HfApi().dataset_info(name)
-    except (OSError, HfHubHTTPError) as error:
+    except Exception as error:  # requests, httpx, httpx2: the library's transport differs by version
         raise ValueError(
             f"data set {name}: the hub did not say which commit is the newest ({type(error).__name__}: {error}); "
             "set sources.options.NAME.revision, or give the data as a local folder with sources.folder"

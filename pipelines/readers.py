@@ -75,7 +75,7 @@ def format_of(name: str) -> str | None:
 
 def read(job: Job, part: Slice, path: Path, rejects: Rejects) -> Iterator[pa.RecordBatch]:
     """The documents of a slice of a file, in order; what is no document goes to `rejects`."""
-    form = job.options.format or format_of(part.label) or "text"
+    form = "datasets" if job.options.dataset else job.options.format or format_of(part.label) or "text"
     batch = _Batch(job, part.label, rejects)
     try:
         yield from _READERS[form](batch, part, path)
