@@ -228,8 +228,8 @@ def line_cuts(path: Path, target: int) -> tuple[str, list[tuple[int, int, int]]]
     return whole.hexdigest(), cuts
 
 
-def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
-    options = batch.job.options
+def _filled_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[tuple[int, bytes]]:
+    """(offset, line) of the lines that may hold a document; too large and blank ones are rejected here."""
     limit = batch.job.record_bytes_max
     batch.record = part.first
     with opened(path, part.label) as file:
@@ -241,19 +241,25 @@ def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBat
             elif not line.strip():
                 batch.reject("blank_line", "", offset, line)
             else:
-                record = _parsed(line)
-                if isinstance(record, str):
-                    reason, _, detail = record.partition(": ")
-                    batch.reject(reason, detail, offset, line)
-                elif options.text not in record:
-                    batch.reject("missing_text", f"no field '{options.text}'", offset, line)
-                else:
-                    identity = record.get(options.id) if options.id else None
-                    meta = _meta(record, options)
-                    if EXPONENT.search(meta):  # perhaps a long integer, which only the standard library keeps
-                        meta = _meta(json.loads(line), options)
-                    if batch.add(record[options.text], identity, meta, offset, line):
-                        yield batch.take()
+                yield offset, line
+
+
+def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+    options = batch.job.options
+    for offset, line in _filled_lines(batch, part, path):
+        record = _parsed(line)
+        if isinstance(record, str):
+            reason, _, detail = record.partition(": ")
+            batch.reject(reason, detail, offset, line)
+        elif options.text not in record:
+            batch.reject("missing_text", f"no field '{options.text}'", offset, line)
+        else:
+            identity = record.get(options.id) if options.id else None
+            meta = _meta(record, options)
+            if EXPONENT.search(meta):  # perhaps a long integer, which only the standard library keeps
+                meta = _meta(json.loads(line), options)
+            if batch.add(record[options.text], identity, meta, offset, line):
+                yield batch.take()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | str:
@@ -294,19 +300,9 @@ def _meta(record: Mapping[str, Any], options: recipe.SourceOptions) -> str:
 
 
 def _text_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
-    limit = batch.job.record_bytes_max
-    batch.record = part.first
-    with opened(path, part.label) as file:
-        for offset, line, head in lines(file, part.start, part.end, limit):
-            if offset == 0 and line is not None:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line is None:
-                batch.reject("record_too_large", f"more than {limit} bytes", offset, head)
-            elif not line.strip():
-                batch.reject("blank_line", "", offset, line)
-            else:
-                if _decoded(batch, line.removesuffix(b"\r"), "{}", offset):
-                    yield batch.take()
+    for offset, line in _filled_lines(batch, part, path):
+        if _decoded(batch, line.removesuffix(b"\r"), "{}", offset):
+            yield batch.take()
 
 
 def _whole_text(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
