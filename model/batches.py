@@ -16,9 +16,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from roots import kernel
 from tokenizer import mix, shards
 
 LAST_EPOCH_SHARE = 0.95  # of an epoch's samples: a last epoch below it is shuffled apart; gpt_dataset.py
@@ -178,7 +178,7 @@ class Samples:
         return np.concatenate(pieces).astype(np.int64)
 
 
-@numba.njit(cache=True)
+@kernel.compiled
 def blend(weights, size):
     """Which part gives sample i, and which of its samples: int32 [size] and int64 [size].
 

@@ -8,17 +8,14 @@ the slices and their digests, the stage's part of the recipe, and the code that 
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import manifest, recipe, sink
+from roots import code_digest
 from roots import facts as corpus_facts
 
-OUR_PACKAGES = ("roots", "tokenizer", "pipelines")
 PLAN = "_plan.jsonl"
 PART = re.compile(r"part-\d{5}-of-\d{5}\..*|.*\.(seg|bin|idx)")  # the names only a mover gives
 EXCERPT_CHARS = 500  # of a removed document, for inspection
@@ -386,7 +383,7 @@ def stage_key(stage: Stage, context: Context) -> str:
             "stage": stage.name,
             "settings": recipe.settings(stage.settings(context.recipe)),
             "run": recipe.settings(context.recipe.run),
-            "code": code_digest(_module(stage.work)),
+            "code": code_digest.of(_module(stage.work)),
         }
     )
 
@@ -399,58 +396,6 @@ def task_key(of_stage: str, task: Task) -> str:
 
 def _module(function: Any) -> str:
     return _module(function.func) if isinstance(function, functools.partial) else function.__module__
-
-
-@functools.cache
-def code_digest(module: str) -> str:
-    """Digest of a module's code, of all modules of ours that it imports, and of the tables that they name.
-
-    Comments and layout do not count: the parsed code does. So a change redoes the stages that it can change.
-    """
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen[name], imported = _code(name)
-            waiting += imported
-    return manifest.digest(seen)
-
-
-@functools.cache
-def _code(module: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of one module's code and of the tables that it names, and the modules of ours that it imports."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        return "", ()
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    found = hashlib.sha256(ast.dump(tree).encode())
-    imported: dict[str, None] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w-]+\.\w+", node.value):
-            table = Path(str(resources.files("roots.tables"))) / node.value
-            if table.is_file():
-                found.update(table.read_bytes())
-        for name in _imports(node):
-            if name.split(".")[0] in OUR_PACKAGES:
-                imported[name] = None
-    return found.hexdigest(), tuple(imported)
-
-
-def _imports(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        names = [f"{node.module}.{alias.name}" for alias in node.names]
-        return [node.module, *(name for name in names if _is_module(name))]
-    return []
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return name.split(".")[0] in OUR_PACKAGES and importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def write_plan(stage: Stage, tasks: list[tuple[Task, str]], context: Context) -> None:

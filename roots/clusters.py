@@ -5,10 +5,9 @@ Nodes are documents as integers. Whatever the order of the edges, the result is 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from roots import minhash
+from roots import kernel, minhash
 
 
 def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) -> np.ndarray:
@@ -33,7 +32,7 @@ def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) ->
     return np.stack([names[packed >> np.uint64(32)], names[packed & np.uint64(0xFFFFFFFF)]], axis=1)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _bucket_pairs(buckets, ranks, bucket_max):
     """Pairs as smaller << 32 | larger, with repeats; buckets int64 [n + 1], ranks ascend in each (uint64)."""
     size = 0
@@ -71,7 +70,7 @@ def _check_edges(function: str, edges: np.ndarray, nodes: int) -> None:
         raise ValueError(f"clusters.{function}: edge {outside[0]} joins {pair}, nodes are 0 to {nodes - 1}")
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _components(edges, nodes):
     parent = np.arange(nodes)
     for k in range(len(edges)):
@@ -82,7 +81,7 @@ def _components(edges, nodes):
     return parent
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _root(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -119,7 +118,7 @@ def survivors(
     return _survivors(order, rank, edges, similarity)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _survivors(order, rank, edges, similarity):
     nodes = len(order)
     removed = np.zeros(nodes, np.bool_)
@@ -139,7 +138,7 @@ def _survivors(order, rank, edges, similarity):
     return removed, witness, highest
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _earlier_neighbours(rank, edges):
     """The edges of each node to nodes of lower rank: edge numbers earlier[starts[node]:starts[node + 1]]."""
     starts = np.zeros(len(rank) + 2, np.int64)

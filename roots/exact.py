@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import string
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import utf8
+from roots import kernel, utf8
 
 SEEDS = (np.uint64(0), np.uint64(0x524F4F5453))  # the second is "ROOTS" in ASCII; stored keys depend on both
 
@@ -54,12 +53,12 @@ def classes() -> np.ndarray:
     return table
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _rotate(x, bits):
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _read(data, i, size):
     """`size` bytes from byte i as a little-endian number; the compiler makes one load of it."""
     value = ZERO
@@ -68,12 +67,12 @@ def _read(data, i, size):
     return value
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _round(lane, value):
     return _rotate(lane + value * P2, 31) * P1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def xxh64(data, start, end, seed):
     """XXH64 of data[start:end] (uint8), as uint64; seed uint64."""
     i, end = np.uint64(start), np.uint64(end)
@@ -105,7 +104,7 @@ def xxh64(data, start, end, seed):
     return h ^ (h >> np.uint64(32))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _key(data, start, end, out):
     out[0] = xxh64(data, start, end, SEEDS[0])
     out[1] = xxh64(data, start, end, SEEDS[1])
@@ -120,7 +119,7 @@ def text_keys(text: pa.StringArray) -> np.ndarray:
     return _text_keys(*utf8.view(text))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _text_keys(data, offsets):
     out = np.empty((len(offsets) - 1, 2), np.uint64)
     for doc in range(len(out)):
@@ -142,7 +141,7 @@ def document_keys(text: pa.StringArray) -> np.ndarray:
     return _document_keys(*utf8.view(text), classes())
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _document_keys(data, offsets, table):
     docs = len(offsets) - 1
     out = np.empty((docs, 2), np.uint64)
@@ -156,7 +155,7 @@ def _document_keys(data, offsets, table):
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _filter(data, i, end, table, left):
     """Copy the code points of class 0 from data[i:end] to `left`, a byte longer; returns the bytes copied."""
     size = 0
@@ -191,7 +190,7 @@ def line_keys(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return _line_keys(data, offsets, line_offsets, classes())
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _count_lines(data, offsets):
     line_offsets = np.zeros(len(offsets), np.int64)
     for doc in range(len(offsets) - 1):
@@ -202,7 +201,7 @@ def _count_lines(data, offsets):
     return line_offsets
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _line_keys(data, offsets, line_offsets, table):
     lines = line_offsets[-1]
     keys = np.empty((lines, 2), np.uint64)
@@ -225,7 +224,7 @@ def _line_keys(data, offsets, line_offsets, table):
     return keys, line_offsets, chars, spans
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _strip(data, start, end, table):
     while start < end:
         point, width = utf8.decode(data, start)
@@ -256,7 +255,7 @@ def join_lines(text: pa.StringArray, spans: np.ndarray, line_offsets: np.ndarray
     return utf8.strings(*_join_lines(data, spans, line_offsets, keep))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _join_lines(data, spans, line_offsets, keep):
     docs = len(line_offsets) - 1
     out = np.empty(np.sum((spans[:, 1] - spans[:, 0] + 1) * keep), np.uint8)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import extending, types
+
+from roots import kernel
 
 BLOCK = 16  # float32 of a row that are added at once: those of a cache line
 REMEMBERED = 1 << 15  # words at most, a power of two; bounds memory, does not change a result
@@ -54,7 +55,7 @@ class Tables(NamedTuple):
     children: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _hash(data, start, end):
     h = HASH_START
     for i in range(start, end):
@@ -62,7 +63,7 @@ def _hash(data, start, end):
     return h
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _widened(byte):
     wide = np.uint32(byte)
     if wide & SIGN:
@@ -70,12 +71,12 @@ def _widened(byte):
     return wide
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _hashed(h, wide):
     return ((h ^ np.uint64(wide)) * HASH_STEP) & HASH_MASK
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _same(data, start, others, first, size):
     for i in range(size):
         if data[start + i] != others[first + i]:
@@ -83,7 +84,7 @@ def _same(data, start, others, first, size):
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def slots(entries, ends):
     """int32 [a power of two]: open-addressed hash table of the entries' numbers, -1 for a free place."""
     size = 16
@@ -98,7 +99,7 @@ def slots(entries, ends):
     return table
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def tree(counts):
     """int32 [labels - 1, 2]: the two children of each inner node of the Huffman tree over the labels.
 
@@ -126,7 +127,7 @@ def tree(counts):
     return children
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _find(data, start, end, h, entries, ends, slots):
     """The number of a word's entry, -1 for none."""
     mask = len(slots) - 1
@@ -161,7 +162,7 @@ def _add_block(context, total, i, rows, j):
     return types.void(total, types.uint64, rows, types.uint64), generate
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _add(total, t, rows, picked, count):
     """Adds the first `count` picked rows to row t of total; both matrices are float32 and C-contiguous."""
     dim = np.uint64(rows.shape[1])
@@ -171,7 +172,7 @@ def _add(total, t, rows, picked, count):
             _add_block(total, np.uint64(t) * dim + block, rows, picked[i] * dim + block)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _bracket(data, start, end, scratch):
     """Writes <word>, its bytes widened, to scratch; returns its size."""
     scratch[0] = 60
@@ -181,7 +182,7 @@ def _bracket(data, start, end, scratch):
     return end - start + 2
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _ngrams(word, size, shortest, longest, buckets, pruned, words, rows):
     """Writes the rows of a bracketed word's character n-grams to rows; returns how many they are."""
     found = 0
@@ -215,7 +216,7 @@ def _ngrams(word, size, shortest, longest, buckets, pruned, words, rows):
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _softmax(hidden, outputs, logits):
     """The most likely label, of equals the last, and its probability."""
     logits[:] = 0
@@ -232,7 +233,7 @@ def _softmax(hidden, outputs, logits):
     return best, 1 / total + LOG_FLOOR
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _hierarchy(hidden, outputs, children, nodes, scores):
     """The most likely label down the tree, left before right, and its probability; -1 where all are below the floor."""
     labels = outputs.shape[1]
@@ -259,12 +260,12 @@ def _hierarchy(hidden, outputs, children, nodes, scores):
     return best, np.exp(best_score) if best >= 0 else 0.0
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _is_space(byte):
     return byte == 32 or 9 <= byte <= 13 or byte == 0
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _is_word(data, start, size, entry, words):
     """Whether a word is no label: known ones are in the dictionary, others have the prefix."""
     if entry >= 0:
@@ -272,7 +273,7 @@ def _is_word(data, start, size, entry, words):
     return size < len(PREFIX) or not _same(data, start, PREFIX, 0, len(PREFIX))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def predict(data, offsets, tables):
     """The most likely label of each document and its probability, as fastText's predict gives them for k = 1.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import utf8
+from roots import kernel, utf8
 
 # A document of up to SAMPLE_BYTES is shown whole, a longer one as WINDOWS pieces at equal distances, the
 # first at its beginning and the last at its end. Departure: the original showed whole documents. fastText
@@ -92,7 +91,7 @@ def _has(codec: str, code_point: int) -> bool:
     return len(chr(code_point).encode(codec, "ignore")) > 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _encode(c, out, n):
     """Writes a code point as UTF-8 at place n; returns the next place."""
     if c < 0x80:
@@ -113,7 +112,7 @@ def _encode(c, out, n):
     return n + 2
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _sample(data, offsets, lower, letters, profile):
     docs = len(offsets) - 1
     ends = np.zeros(docs + 1, np.int32)

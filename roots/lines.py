@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import utf8
+from roots import kernel, utf8
 
 LINE_FEED, SPACE = 10, 32
 
@@ -73,7 +72,7 @@ def _grouped(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.flatnonzero(np.concatenate([[len(keys) > 0], changed]))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def among(keys, wanted):
     """bool [keys]: whether the key, uint64 [keys, 2], is in `wanted`, uint64 [wanted, 2] sorted by column."""
     found = np.zeros(len(keys), np.bool_)
@@ -100,7 +99,7 @@ def _packed(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(encoded), np.uint8), offsets, begins
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _match(data, i, end, words, word_offsets):
     """Length of the first listed word that stands at byte i, 0 if none does."""
     for w in range(len(word_offsets) - 1):
@@ -115,7 +114,7 @@ def _match(data, i, end, words, word_offsets):
     return 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _without(data, offsets, words, word_offsets, begins):
     docs = len(offsets) - 1
     out, out_offsets = np.empty(offsets[-1] - offsets[0], np.uint8), np.zeros(docs + 1, np.int32)
@@ -147,7 +146,7 @@ def _without(data, offsets, words, word_offsets, begins):
     return out[:n], out_offsets
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _stripped_of(data, offsets, words, word_offsets, begins):
     docs = len(offsets) - 1
     out, out_offsets = np.empty(offsets[-1] - offsets[0], np.uint8), np.zeros(docs + 1, np.int32)
@@ -166,7 +165,7 @@ def _stripped_of(data, offsets, words, word_offsets, begins):
     return out[:n], out_offsets
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_space(cp):
     """White space of str.strip: bidirectional class B, S or WS, or category Zs."""
     return (
@@ -184,7 +183,7 @@ def _is_space(cp):
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _has_text(data, offsets):
     found = np.zeros(len(offsets) - 1, np.bool_)
     for doc in range(len(found)):
@@ -198,7 +197,7 @@ def _has_text(data, offsets):
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _spaces(data, offsets):
     count = np.zeros(len(offsets) - 1, np.int64)
     for doc in range(len(count)):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import shingles, utf8
+from roots import kernel, shingles, utf8
 
 MAX_VALUE = np.uint32(0xFFFFFFFF)  # each value of the signature of a document without shingles
 NO_BAND = np.uint64(0xFFFFFFFFFFFFFFFF)  # each band key of such a document; never a candidate
@@ -72,7 +71,7 @@ def signatures(text: pa.StringArray, *, num_perm: int, seed: int, ngram: int) ->
     return _signatures(data, offsets, shingles.folded(), a, b, ngram)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _signatures(data, offsets, table, a, b, ngram):
     docs = len(offsets) - 1
     out = np.full((docs, len(a)), MAX_VALUE, np.uint32)
@@ -89,7 +88,7 @@ def _signatures(data, offsets, table, a, b, ngram):
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _premix(block, count, mixed):
     """The low 32 bits of each shingle hash, through MurmurHash3's fmix32 as datasketch does (`_fmix`)."""
     for k in range(count):
@@ -99,7 +98,7 @@ def _premix(block, count, mixed):
         mixed[k] = x ^ (x >> np.uint32(16))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _lower(signature, a, b, mixed, count):
     """Lower each value of the signature to the least of its permutation over mixed[:count].
 
@@ -141,7 +140,7 @@ def band_keys(signatures: np.ndarray, bands: int, rows: int) -> np.ndarray:
     return _band_keys(signatures, bands, rows)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _band_keys(signatures, bands, rows):
     out = np.empty((len(signatures), bands), np.uint64)
     for doc in range(len(signatures)):
@@ -154,7 +153,7 @@ def _band_keys(signatures, bands, rows):
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_empty(signature):
     return np.all(signature == MAX_VALUE)
 

@@ -44,11 +44,10 @@ import functools
 import hashlib
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import pii_kernels, pii_keys, pii_rules, utf8
+from roots import kernel, pii_kernels, pii_keys, pii_rules, utf8
 
 TAGS, PRESETS = pii_rules.TAGS, pii_rules.PRESETS
 PLACEHOLDERS = tuple(f"PI:{tag}" for tag in TAGS)
@@ -162,7 +161,7 @@ def _candidates(data: np.ndarray, offsets: np.ndarray, rules: pii_rules.Rules, w
     return every[np.lexsort((every[:, 5], -every[:, 2], every[:, 1], every[:, 0]))]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _choose(data, offsets, found, words, word_offsets):
     """The candidates that stand, of candidates in order of preference; see the module's docstring."""
     chosen, n, row, end = np.empty_like(found), 0, -1, np.int64(-1)
@@ -181,7 +180,7 @@ def _choose(data, offsets, found, words, word_offsets):
     return chosen[:n]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _touches_placeholder(data, first, last, lo, hi, words, word_offsets):
     """Whether a placeholder that stands in the document [lo, hi) shares a byte with [first, last)."""
     for w in range(len(word_offsets) - 1):
@@ -195,7 +194,7 @@ def _touches_placeholder(data, first, last, lo, hi, words, word_offsets):
     return False
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _replace(data, offsets, row, start, end, tag, words, word_offsets, size):
     docs = len(offsets) - 1
     out, out_offsets = np.empty(size, np.uint8), np.zeros(docs + 1, np.int32)
@@ -218,7 +217,7 @@ def _replace(data, offsets, row, start, end, tag, words, word_offsets, size):
     return out, out_offsets
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _code_points(data, offsets, row, start, end, tag):
     """int64 [spans, 2]: start and end of each span, counted in code points from the document's beginning."""
     points = np.empty((len(row), 2), np.int64)

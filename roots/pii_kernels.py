@@ -10,10 +10,9 @@ Each detector reads a byte a bounded number of times: a run is walked once, or f
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from roots import pii_rules, utf8
+from roots import kernel, pii_rules, utf8
 
 AT, COLON, DASH, DOT, EQUALS = 64, 58, 45, 46, 61  # ASCII
 
@@ -21,7 +20,7 @@ HANDLE_MIN = 3  # code points after '@'; original, user_pattern
 IPV6_MAX = 45  # characters of the longest textual IPv6 address (INET6_ADDRSTRLEN - 1)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _listed(names, data, start, end):
     h = pii_rules.name_hash(data, start, end)
     low, high = 0, len(names)
@@ -34,7 +33,7 @@ def _listed(names, data, start, end):
     return low < len(names) and names[low] == h
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def before(data, i):
     """Start and value of the code point that ends before byte i."""
     k = i - 1
@@ -43,7 +42,7 @@ def before(data, i):
     return k, utf8.decode(data, k)[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def put(out, n, row, start, end, first, last, tag):
     if n == len(out):
         grown = np.empty((2 * n, 6), np.int64)
@@ -62,7 +61,7 @@ def put(out, n, row, start, end, first, last, tag):
 # every byte, which made it 20 times slower.
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _next(data, i, hi, byte):
     """First place of the byte in [i, hi), hi if there is none."""
     while i < hi and data[i] != byte:
@@ -70,7 +69,7 @@ def _next(data, i, hi, byte):
     return i
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _next_dot(data, i, hi):
     """First dot in [i, hi) between bytes of digits, ASCII or of another script; hi if there is none."""
     while i < hi and (data[i] != DOT or not (_like_digit(data[i - 1]) and _like_digit(data[i + 1]))):
@@ -78,12 +77,12 @@ def _next_dot(data, i, hi):
     return i
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _like_digit(b):
     return 48 <= b <= 57 or b >= 128
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _next_colon(data, i, hi):
     """First colon in [i, hi) before up to four hexadecimal digits and another colon; hi if there is none."""
     while i < hi:
@@ -97,7 +96,7 @@ def _next_colon(data, i, hi):
     return i
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def at_signs(data, offsets, rules, wanted):
     """Candidates for EMAIL and USER, where bit EMAIL or USER of `wanted` is set: int64 [candidates, 6]."""
     out, n = np.empty((64, 6), np.int64), np.int64(0)
@@ -106,7 +105,7 @@ def at_signs(data, offsets, rules, wanted):
     return out[:n]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _at_signs(data, lo, hi, row, rules, wanted, out, n):
     i = _next(data, lo, hi, AT)
     while i < hi:
@@ -122,7 +121,7 @@ def _at_signs(data, lo, hi, row, rules, wanted, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _email(data, lo, hi, at, rules):
     """Start, end and footprint of the address around the '@' at byte `at`; end 0 = none."""
     start, j, length = at, at, 0
@@ -142,7 +141,7 @@ def _email(data, lo, hi, at, rules):
     return start, end, j - 1, q + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _host(data, hi, p, rules):
     """End of the longest valid host name at byte p (0 = none), and the byte where reading stopped."""
     end, labels, total = 0, 0, 0
@@ -168,7 +167,7 @@ def _host(data, hi, p, rules):
         p = q + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _ending(data, p, q, rules):
     """End of the top-level domain in the label [p, q), 0 if it is none."""
     if rules.strict and q - p > 4 and _listed_xn(data, p):
@@ -191,12 +190,12 @@ def _ending(data, p, q, rules):
     return 0 if _listed(rules.denied_endings, data, p, r) else r
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _listed_xn(data, p):
     return (data[p] | 32) == 120 and (data[p + 1] | 32) == 110 and data[p + 2] == DASH and data[p + 3] == DASH
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _user(data, lo, hi, at, rules):
     """End of the user name at the '@' and the end of its footprint; end 0 = none."""
     if at > lo and not rules.classes[before(data, at)[1]] & pii_rules.USER_EDGE:
@@ -228,7 +227,7 @@ def _user(data, lo, hi, at, rules):
     return end, q + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _has_dot(data, start, end):
     found = False
     for i in range(start, end):
@@ -236,7 +235,7 @@ def _has_dot(data, start, end):
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _begins_line(data, lo, at):
     """Whether a line feed, or an indent of two, stands before byte `at`.
 
@@ -249,7 +248,7 @@ def _begins_line(data, lo, at):
 # IP addresses: around dots between digits, and runs with colons
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def addresses(data, offsets, rules):
     """Candidates for IP_ADDRESS: int64 [candidates, 6]."""
     out, n = np.empty((64, 6), np.int64), np.int64(0)
@@ -260,7 +259,7 @@ def addresses(data, offsets, rules):
     return out[:n]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _ipv4(data, lo, hi, row, rules, out, n):
     i = _next_dot(data, lo + 1, hi - 5)
     while i < hi - 5:
@@ -275,7 +274,7 @@ def _ipv4(data, lo, hi, row, rules, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _octet_start(data, lo, dot, digits):
     """Start of the one to three digits before the dot; the dot itself if there are none or more."""
     start, count = dot, 0
@@ -289,7 +288,7 @@ def _octet_start(data, lo, dot, digits):
     return start
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _quad(data, p, hi, rules):
     """End of the dotted quad at byte p, 0 if there is none."""
     dated = np.int64(0)
@@ -318,7 +317,7 @@ def _quad(data, p, hi, rules):
     return 0 if dated == 3 and not rules.strict else p
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _open_left(data, lo, start, rules):
     """First byte of the footprint, and whether an address may begin at `start`.
 
@@ -339,7 +338,7 @@ def _open_left(data, lo, start, rules):
     return k, digit or further == cp or (rules.classes[further] & pii_rules.EDGE) > 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _open_right(data, hi, end, rules):
     """End of the footprint, and whether an address may end at `end`."""
     if end == hi:
@@ -354,12 +353,12 @@ def _open_right(data, hi, end, rules):
     return end + 1, digit or further == cp or (rules.classes[further] & pii_rules.EDGE) > 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def is_hex(b):
     return 48 <= b <= 57 or 97 <= (b | 32) <= 102
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _ipv6(data, lo, hi, row, rules, out, n):
     i = _next_colon(data, lo, hi)
     while i < hi:
@@ -387,7 +386,7 @@ def _ipv6(data, lo, hi, row, rules, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_ipv6(data, a, b, strict):
     """RFC 4291 section 2.2, plus evidence that an address is meant (see `pii`)."""
     p, groups, gap, digit, wide = a, 0, False, False, False
@@ -423,7 +422,7 @@ def _is_ipv6(data, a, b, strict):
     return digit and (not strict or groups == 8 or (wide and groups > 1))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_ascii_quad(data, p, b):
     for part in range(4):
         if part:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from roots import kernel, pii_rules, utf8
 from roots import pii_kernels as kernels
-from roots import pii_rules, utf8
 
 GROUPS_MAX = 8  # separated groups followed; the original had no limit, and took more than linear time
 KEY_MIN = 20  # characters of an opaque key: the shortest in wide use (AWS access key id) has 20
@@ -17,18 +16,18 @@ KEY_ENTROPY_MIN = 3.0  # bits a character; 20 random hexadecimal digits have 3.4
 # Keys of the default preset: runs of ASCII letters and digits that look random
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _alnum(b):
     return 48 <= b <= 57 or 97 <= (b | 32) <= 122
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _joins(b, level):
     """Whether byte b belongs to a piece: '_' and '-' up to level 1, '+' and '/' at level 0."""
     return _alnum(b) or (level < 2 and (b == kernels.DASH or b == 95)) or (level < 1 and (b == 43 or b == 47))
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def opaque(data, offsets, rules):
     """Candidates of the default preset: int64 [candidates, 6]."""
     out, n = np.empty((64, 6), np.int64), np.int64(0)
@@ -37,7 +36,7 @@ def opaque(data, offsets, rules):
     return out[:n]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _opaque(data, lo, hi, row, rules, out, n):
     s, e = _next_run(data, lo, lo, hi)
     while s < hi:
@@ -47,7 +46,7 @@ def _opaque(data, lo, hi, row, rules, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _next_run(data, lo, i, hi):
     """The first run of KEY_MIN bytes or more with a digit, after byte i: start and end; hi twice if none."""
     # It covers one of the bytes KEY_MIN apart: most of the text is never looked at.
@@ -67,7 +66,7 @@ def _next_run(data, lo, i, hi):
     return hi, hi
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _has_digit(data, s, e):
     digits = 0
     for i in range(s, e):
@@ -75,7 +74,7 @@ def _has_digit(data, s, e):
     return digits > 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _pieces(data, s, e, level, row, rules, out, n):
     p = s
     while p < e:
@@ -91,7 +90,7 @@ def _pieces(data, s, e, level, row, rules, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_uuid(data, p, q):
     """8-4-4-4-12 (RFC 9562): an identifier, not a secret."""
     if q - p != 36:
@@ -103,7 +102,7 @@ def _is_uuid(data, p, q):
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_key(data, p, q, rules):
     """Whether [p, q) looks random: digits among letters, changing cases, no words, many different characters.
 
@@ -154,7 +153,7 @@ def _is_key(data, p, q, rules):
     return bits >= KEY_ENTROPY_MIN * size
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _prefixed(data, p, q, rules):
     for k in range(len(rules.prefix_rest)):
         a, b = rules.prefix_offsets[k], rules.prefix_offsets[k + 1]
@@ -171,7 +170,7 @@ def _prefixed(data, p, q, rules):
 # Keys of the original: alternating groups of letters and digits
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def grouped(data, offsets, rules):
     """Candidates of the original's preset: int64 [candidates, 6]."""
     out, n = np.empty((64, 6), np.int64), np.int64(0)
@@ -180,7 +179,7 @@ def grouped(data, offsets, rules):
     return out[:n]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _grouped(data, lo, hi, row, rules, out, n):
     i, colon = _next_start(data, lo, lo, hi, rules.classes, rules.digits, rules.dashes)
     while i < hi:
@@ -196,7 +195,7 @@ def _grouped(data, lo, hi, row, rules, out, n):
     return out, n
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _next_start(data, lo, i, hi, classes, digits, dashes):
     """First letter or mark from byte i on that follows a delimiter or nothing, and begins no plain word.
 
@@ -218,7 +217,7 @@ def _next_start(data, lo, i, hi, classes, digits, dashes):
     return hi, False
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_plain(data, i, hi):
     """Whether the ASCII letters at byte i end in white space, a comma or a full stop: by far the most do."""
     while i < hi and 97 <= (data[i] | 32) <= 122:
@@ -229,22 +228,22 @@ def _is_plain(data, i, hi):
 NO = -(2**60)  # groups in a shape that was not begun
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_letter(cp):
     return 97 <= (cp | 32) <= 122
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _is_mark(cp, digits, dashes):
     return digits[cp] >= 0 or dashes[cp] or cp in (43, 47, kernels.COLON, kernels.EQUALS)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _ends(data, hi, i, classes):
     return i >= hi or (classes[utf8.decode(data, i)[0]] & pii_rules.EDGE) > 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _alternating(data, hi, i, classes, digits, dashes):
     """End of the longest alternating key at byte i (0 = none), and end of what was read.
 
@@ -271,7 +270,7 @@ def _alternating(data, hi, i, classes, digits, dashes):
     return end, i + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _separated(data, hi, i, classes, digits, dashes):
     """End of the longest key of separated groups at byte i (0 = none), and end of what was read.
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-from roots import utf8
+from roots import kernel, utf8
 
 EMAIL, IP_ADDRESS, KEY, USER = 0, 1, 2, 3
 TAGS = ("EMAIL", "IP_ADDRESS", "KEY", "USER")  # fixed order; the original iterated a set
@@ -190,7 +189,7 @@ def members(ranges: str, characters: str = "") -> np.ndarray:
     return member
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def name_hash(data, start, end):
     """FNV-1a, 64 bits, of ASCII-lower-cased bytes (Fowler, Noll, Vo; IETF draft-eastlake-fnv)."""
     h = np.uint64(0xCBF29CE484222325)

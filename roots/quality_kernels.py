@@ -8,10 +8,9 @@ always the same.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from roots import utf8
+from roots import kernel, utf8
 
 # A trait of a code point is a uint32: its lower case in the low 21 bits, and these.
 LOWER = np.uint32((1 << 21) - 1)
@@ -34,19 +33,19 @@ _0, _1, _10, _29, _32, _54 = (np.uint64(n) for n in (0, 1, 10, 29, 32, 54))
 _ONCE = np.uint32(1)  # lowest bit of a slot: its n-gram was seen once; the bits above are of the hash
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _mixed(h):
     h = (h ^ (h >> _32)) * _MIX
     return h ^ (h >> _29)
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _word(h):
     """The hash of a finished word; odd, because 0 marks a free place in a set."""
     return _mixed(h) | _1
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def word_hashes(data, offsets, traits):
     """uint64 [strings]: the hash that each string, in lower case already, has as a word of a document."""
     hashes = np.empty(len(offsets) - 1, np.uint64)
@@ -61,7 +60,7 @@ def word_hashes(data, offsets, traits):
     return hashes
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def pair_hashes(first, second):
     """uint64 [pairs]: the hash of two neighbouring words."""
     hashes = np.empty(len(first), np.uint64)
@@ -70,7 +69,7 @@ def pair_hashes(first, second):
     return hashes
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def hash_set(hashes):
     """An open-addressing set: uint64 [power of two], a quarter full at most, 0 = free; [1] for no hashes."""
     size = 1
@@ -85,7 +84,7 @@ def hash_set(hashes):
     return table
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _holds(table, h):
     mask = np.uint64(len(table) - 1)
     slot = (h >> _32) & mask
@@ -96,7 +95,7 @@ def _holds(table, h):
     return 0
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _hits(words, n, single, pairs):
     """How many of the n words, and of the pairs of neighbours, are in the list."""
     hits = 0
@@ -109,7 +108,7 @@ def _hits(words, n, single, pairs):
     return hits
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _slots(n):
     """Slots of a table for n n-grams, a third full if possible, the parts in which they are counted."""
     size = 256
@@ -118,12 +117,12 @@ def _slots(n):
     return size, max(1, -(-2 * n // MAX_SLOTS))
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _elsewhere(h, part, parts):
     return parts > 1 and np.int64((h >> _54) * np.uint64(parts) >> _10) != part
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _find(slots, mask, h):
     """The slot of a hash, taken or free, and the tag that it holds when seen once."""
     tag = np.uint32(h) | _ONCE
@@ -133,7 +132,7 @@ def _find(slots, mask, h):
     return slot, tag
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _power(n):
     power = _1
     for _ in range(n):
@@ -141,7 +140,7 @@ def _power(n):
     return power
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _word_repetition(words, count, n, slots):
     """Share of the word n-grams that occur more than once; 0.0 where there is none."""
     total = count - n + 1
@@ -168,7 +167,7 @@ def _word_repetition(words, count, n, slots):
     return repeated / total
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _decode(data, i, end, chunk, m):
     """Fills the chunk from its place m on; returns the next byte and how much of the chunk is filled."""
     while i < end and m < CHUNK:
@@ -183,7 +182,7 @@ def _decode(data, i, end, chunk, m):
     return i, m
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _char_hashes(chunk, m, n, power, hashes):
     """Hashes of the n-grams of the first m code points of a chunk; m - n + 1 of them."""
     rolling = _0
@@ -195,7 +194,7 @@ def _char_hashes(chunk, m, n, power, hashes):
         hashes[i + 1] = _mixed(rolling)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _count(hashes, m, slots, counts, size, part, parts, bins):
     """Counts m hashes; bins[c] follows how many n-grams have been seen c times, 2 <= c < COUNT_BINS.
 
@@ -226,7 +225,7 @@ def _count(hashes, m, slots, counts, size, part, parts, bins):
     return new, highest
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _split(chunk, first, m, traits, by_code_point, words, state):
     """Adds the words of a chunk's code points first..m to words; the state is that of `_read`."""
     breaks = SPACE | UNSPACED if by_code_point else SPACE
@@ -256,7 +255,7 @@ def _split(chunk, first, m, traits, by_code_point, words, state):
     return found, written, special, h, kept, opened, raw
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _read(data, start, end, traits, by_code_point, n, words, slots, counts, bins, size, parts, chunk, hashes):
     """Reads a document: its words, and the counts of its character n-grams into bins.
 
@@ -295,7 +294,7 @@ def _read(data, start, end, traits, by_code_point, n, words, slots, counts, bins
     return found + opened, written + raw, special, different, highest, large
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _char_repetition(total, different, highest, large, bins):
     """Share of the n-grams taken by the most repeated ones; 0.0 where there is no n-gram.
 
@@ -314,7 +313,7 @@ def _char_repetition(total, different, highest, large, bins):
     return taken / max(total, 1)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _code_points(data, start, end):
     count = np.int64(0)
     for byte in data[start:end]:
@@ -322,7 +321,7 @@ def _code_points(data, start, end):
     return count
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def measure(
     data, offsets, rows, traits, char_ngram, word_ngram, by_code_point,
     stop_words, stop_pairs, flagged_words, flagged_pairs, word_counts, ratios,

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import utf8
+from roots import kernel, utf8
 
 BLOCK = 512  # tokens hashed at a time: 4 KB, which stay in the first-level cache
 
@@ -44,7 +43,7 @@ def folded() -> np.ndarray:
     return table
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def mix(x):
     """A bijection of uint64 in which each bit of x moves each bit of the result (fmix64 of MurmurHash3)."""
     x = (x ^ (x >> np.uint64(33))) * FMIX_1
@@ -52,7 +51,7 @@ def mix(x):
     return x ^ (x >> np.uint64(33))
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def _wide(data, i, lead):
     """The code point of two to four bytes at byte i, the first being `lead`, and its width (uint64)."""
     low = np.uint64(data[i + ONE]) & TAIL
@@ -65,7 +64,7 @@ def _wide(data, i, lead):
     return (lead & np.uint64(0x07)) << EIGHTEEN | low << TWELVE | middle << SIX | last, FOUR
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _tokens(data, i, end, table, pending, out, count):
     """Append unmixed token hashes to out[count:] from byte i on, until the text ends or `out` is nearly full.
 
@@ -103,7 +102,7 @@ def _tokens(data, i, end, table, pending, out, count):
     return i, pending, count
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def fill(data, i, end, table, tokens, ngram, seen, pending, out):
     """Hash the next shingles of a document, about a block of them; call again until the next byte is `end`.
 
@@ -127,7 +126,7 @@ def fill(data, i, end, table, tokens, ngram, seen, pending, out):
     return i, seen, pending, count
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _combine(tokens, width, out):
     """The hash of each `width` consecutive tokens: a polynomial in SHINGLE_BASE, rolled on, then mixed."""
     leaving = ONE
@@ -164,7 +163,7 @@ def hashes(text: pa.StringArray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
     return _hashes(data, offsets, folded(), ngram)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _hashes(data, offsets, table, ngram):
     docs = len(offsets) - 1
     # A token is a byte and a separator, or three bytes of an unspaced script: one per two bytes, rounded up.
@@ -188,7 +187,7 @@ def sets(text: pa.StringArray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
     return _sorted_unique(values, offsets)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _sorted_unique(values, offsets):
     bounds = np.zeros_like(offsets)
     kept = 0
@@ -203,7 +202,7 @@ def _sorted_unique(values, offsets):
     return values[:kept], bounds
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def jaccard(values_a, values_b):
     """Intersection over union of two ascending sets uint64; 0.0 where both are empty."""
     a = b = both = 0
@@ -230,7 +229,7 @@ def pair_jaccard(values: np.ndarray, offsets: np.ndarray, pairs: np.ndarray) -> 
     return _pair_jaccard(values, offsets, pairs)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _pair_jaccard(values, offsets, pairs):
     out = np.empty(len(pairs), np.float64)
     for k in range(len(pairs)):

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 from importlib import resources
 
-import numba
 import numpy as np
 import pyarrow as pa
+
+from roots import kernel
 
 SEPARATOR, WORD, UNSPACED = 0, 1, 2  # the kinds of a code point, see `kinds`
 
@@ -48,7 +49,7 @@ def strings(data: np.ndarray, offsets: np.ndarray) -> pa.StringArray:
     )
 
 
-@numba.njit(inline="always")
+@kernel.inlined
 def decode(data, i):
     """The code point that starts at byte i of valid UTF-8, and its width in bytes (1 to 4)."""
     a = np.int64(data[i])

@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import pyarrow as pa
 
-from roots import utf8
+from roots import kernel, utf8
 from tokenizer import encode, spec
 
 ALL = "all"  # the row of all languages together
@@ -142,7 +141,7 @@ def write(folder: Path, table: list[Row], facts: Vocabulary) -> None:
         temporary.replace(folder / name)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel.compiled
 def _points_and_words(data, offsets, whitespace):
     """Code points, and runs of them without White_Space, over all documents."""
     points = words = 0
