@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import manifest, path, runner, stage
+from pipelines import manifest, path, runner, stage, workers
 
 
 class Busy(RuntimeError):
@@ -57,8 +57,9 @@ def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watche
     context.output.mkdir(parents=True, exist_ok=True)
     with locked(context.output):
         runner.seal_run(context)
-        for each in path.stages(context, until):
-            _bring(each, context, engine, watch)
+        with workers.Pool(1 if engine.remote else engine.workers) as pool:
+            for each in path.stages(context, until):
+                _bring(each, context, engine, pool, watch)
 
 
 @contextmanager
@@ -80,7 +81,9 @@ def standing(chosen: stage.Stage, context: stage.Context) -> Standing:
     return Standing(of=chosen, tasks=tasks, pending=pending)
 
 
-def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, watch: Watcher) -> None:
+def _bring(
+    chosen: stage.Stage, context: stage.Context, engine: runner.Engine, pool: workers.Pool, watch: Watcher
+) -> None:
     started = time.monotonic()
     now = standing(chosen, context)
     folder = context.folder(chosen.name)
@@ -94,7 +97,7 @@ def _bring(chosen: stage.Stage, context: stage.Context, engine: runner.Engine, w
     watch(progress)
     if now.pending:
         follow = _Follow(now, context, progress, watch, started)
-        runner.run(chosen, now.pending, context, engine, now.weight, follow)
+        runner.run(chosen, now.pending, context, engine, pool, now.weight, follow)
         follow()
     if now.pending or not declared(now, context):
         stage.succeed(chosen, now.tasks, context)

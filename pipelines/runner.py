@@ -1,34 +1,29 @@
 """One Beam job for each stage: its elements are numbers of tasks, the tasks stand in the stage's plan file.
 
 Locally the FnApiRunner is pinned (Beam's default asks the network which runner it is): in this process with one
-worker, in processes of their own with more. A worker that is killed would leave Beam 2.77 waiting for ever; the
-watchdog here ends the stage instead.
+worker, in the processes of a pool (`pipelines/workers.py`) with more. A worker that is killed would leave Beam 2.77
+waiting for ever; the watchdog here ends the stage instead.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 
-from pipelines import manifest, path, recipe, stage
+from pipelines import manifest, path, recipe, stage, workers
 
 IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
 POLL_SECONDS = 0.2
-LOST_WORKER = re.compile(r"Worker subprocess exited with return code (-?\d+)")
 FAILURE = re.compile(r"(?:TaskFailed: |^)(task .*?)(?: \[while running|\\n|\n|$)")
 
 
@@ -56,17 +51,14 @@ def load_context(output: Path, batch_docs: int) -> stage.Context:
 class RunTask(beam.DoFn):
     """Does tasks of one stage by their number in the plan."""
 
-    def __init__(self, output: str, stage_name: str, batch_docs: int, driver: int):
+    def __init__(self, output: str, stage_name: str, batch_docs: int):
         self._output = output
         self._stage_name = stage_name
         self._batch_docs = batch_docs
-        self._driver = driver  # process id to live and die with; 0 where the driver is elsewhere
 
     def setup(self) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         pa.set_cpu_count(1)  # there are as many workers as cores
-        if self._driver and self._driver != os.getpid():
-            _die_with(self._driver)
         self._context = load_context(Path(self._output), self._batch_docs)
         self._stage = path.find(self._stage_name)
         self._plan = stage.read_plan(self._stage_name, self._context)
@@ -84,20 +76,6 @@ class RunTask(beam.DoFn):
         yield task.name
 
 
-def _die_with(driver: int) -> None:
-    """End this worker when its driver is gone, so that no orphan goes on writing."""
-
-    def watch() -> None:
-        while True:
-            time.sleep(POLL_SECONDS)
-            try:
-                os.kill(driver, 0)
-            except ProcessLookupError:
-                os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _expand(span: tuple[int, int]) -> Iterator[int]:
     yield from range(*span)
 
@@ -107,6 +85,7 @@ def run(
     pending: Sequence[int],
     context: stage.Context,
     engine: Engine,
+    pool: workers.Pool,
     weight: int,
     progress: Callable[[], None],
 ) -> None:
@@ -114,49 +93,41 @@ def run(
 
     raises  stage.StageFailed where a task failed or a worker was lost; finished tasks are kept
     """
-    alone = not engine.remote and (engine.workers == 1 or len(pending) == 1 or weight < IN_PROCESS_BYTES)
-    job = _Job(chosen, pending, context, engine, alone)
+    alone = pool.count == 1 or len(pending) == 1 or (not pool.started and weight < IN_PROCESS_BYTES)
+    job = _Job(chosen, pending, context, engine, None if alone else pool)
     thread = threading.Thread(target=job.run, daemon=True)
-    lost: list[str] = []
-    before = threading.excepthook
-
-    def on_thread_fault(fault: threading.ExceptHookArgs) -> None:
-        if found := LOST_WORKER.search(str(fault.exc_value)):
-            lost.append(found[1])
-        else:
-            before(fault)
-
-    threading.excepthook = on_thread_fault
-    try:
-        with contextlib.nullcontext() if alone or engine.remote else _hushed_children():
-            thread.start()
-            while thread.is_alive() and not lost:
-                thread.join(POLL_SECONDS)
-                progress()
-    finally:
-        threading.excepthook = before
+    thread.start()
+    lost = None
+    while thread.is_alive() and not lost:
+        thread.join(POLL_SECONDS)
+        progress()
+        lost = pool.lost()
     if lost:
-        _end_children()
+        code, words = lost
         raise stage.StageFailed(
-            f"stage {chosen.name}: a worker was killed (exit code {lost[0]}; {-signal.SIGKILL} or 137 is usually the "
-            "system running out of memory). Finished tasks are kept: run the same command again, with fewer --workers "
-            "or a smaller run.task_bytes"
+            f"stage {chosen.name}: a worker was killed (exit code {code}; {-signal.SIGKILL} is usually the system "
+            f"running out of memory){': ' + words if words else ''}. Finished tasks are kept: run the same command "
+            "again, with fewer --workers or a smaller run.task_bytes"
         )
     if job.error is not None:
         raise stage.StageFailed(f"stage {chosen.name}: {_told(job.error)}") from job.error
 
 
 class _Job:
-    """The Beam pipeline of a stage, to run in a thread."""
+    """The Beam pipeline of a stage, to run in a thread: in this process, in a pool's, or where the engine says."""
 
     def __init__(
-        self, chosen: stage.Stage, pending: Sequence[int], context: stage.Context, engine: Engine, alone: bool
+        self,
+        chosen: stage.Stage,
+        pending: Sequence[int],
+        context: stage.Context,
+        engine: Engine,
+        pool: workers.Pool | None,
     ):
         self.error: BaseException | None = None
         self._spans = _spans(pending)
-        driver = 0 if engine.remote else os.getpid()
-        self._function = RunTask(str(context.output), chosen.name, context.batch_docs, driver)
-        self._engine, self._alone = engine, alone
+        self._function = RunTask(str(context.output), chosen.name, context.batch_docs)
+        self._engine, self._pool = engine, pool
 
     def run(self) -> None:
         try:
@@ -173,48 +144,14 @@ class _Job:
             self.error = error
 
     def _pipeline(self) -> beam.Pipeline:
+        options = list(self._engine.beam_options)
         if self._engine.remote:
-            return beam.Pipeline(options=PipelineOptions(list(self._engine.beam_options)))
-        mode = "in_memory" if self._alone else "multi_processing"
-        workers = 1 if self._alone else self._engine.workers
-        options = [
-            f"--direct_running_mode={mode}",
-            f"--direct_num_workers={workers}",
-            *self._engine.beam_options,
-        ]
-        return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
-
-
-@contextlib.contextmanager
-def _hushed_children() -> Iterator[None]:
-    """Keep the log lines of Beam's worker processes off the terminal: what failed reaches us by the job itself.
-
-    The workers inherit file descriptor 2, which goes nowhere meanwhile; our own lines go to a copy of it.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    ours = sys.stderr
-    own = os.fdopen(os.dup(kept), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        if _descriptor(ours) == 2:
-            sys.stderr = own
-        yield
-    finally:
-        sys.stderr = ours
-        own.close()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _descriptor(stream: TextIO) -> int:
-    """The file descriptor of a stream, -1 where it has none (a test's capture)."""
-    try:
-        return stream.fileno()
-    except (OSError, ValueError):
-        return -1
+            return beam.Pipeline(options=PipelineOptions(options))
+        if self._pool is None:
+            return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
+        options.append(f"--direct_num_workers={self._pool.count}")
+        local = fn_runner.FnApiRunner(default_environment=self._pool.environment())
+        return beam.Pipeline(runner=local, options=PipelineOptions(options))
 
 
 def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -232,17 +169,6 @@ def _told(error: BaseException) -> str:
     """What failed, out of Beam's wrapping."""
     found = FAILURE.search(str(error))
     return found[1] if found else f"{type(error).__name__}: {error}"
-
-
-def _end_children() -> None:
-    """Kill the worker processes that are left."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == os.getpid():
-            os.kill(int(entry.parent.name), signal.SIGKILL)
 
 
 def versions() -> dict[str, str]:

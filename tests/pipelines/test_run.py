@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -78,11 +79,16 @@ def runs(tmp_path: Path, folder: Path) -> Runs:
     file.write_text(RECIPE)
 
     def go(
-        name: str, *overrides: str, until: str = "shards", workers: int = 1, batch_docs: int = 1024
+        name: str,
+        *overrides: str,
+        until: str = "shards",
+        workers: int = 1,
+        batch_docs: int = 1024,
+        watch: running.Watcher = lambda progress: None,
     ) -> stage.Context:
         chosen = recipe.load(file, [f"sources.folder={folder}", *overrides])
         context = stage.Context(tmp_path / name, chosen, batch_docs)
-        running.run(context, until, runner.Engine(workers=workers), lambda progress: None)
+        running.run(context, until, runner.Engine(workers=workers), watch)
         return context
 
     return go
@@ -146,6 +152,20 @@ def test_two_worker_processes_change_no_byte(runs: Runs, monkeypatch: pytest.Mon
     first = tree(runs("one", until="clean").output)
     monkeypatch.setattr(runner, "IN_PROCESS_BYTES", 0)
     assert tree(runs("two", until="clean", workers=2).output) == first
+
+
+def test_a_killed_worker_ends_the_stage_and_the_next_run_has_the_same_bytes(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "IN_PROCESS_BYTES", 0)  # so that this small run has worker processes at all
+
+    def kill_a_worker(progress: running.Progress) -> None:
+        if progress.stage == "annotate" and not progress.finished:
+            psutil.Process().children()[0].kill()
+
+    with pytest.raises(stage.StageFailed, match=r"stage annotate: a worker was killed \(exit code -9; .*run the same"):
+        runs("out", until="redact", workers=2, watch=kill_a_worker)
+    assert tree(runs("out", until="redact", workers=2).output) == tree(runs("one", until="redact").output)
 
 
 def test_the_order_of_files_on_the_disk_changes_no_byte(runs: Runs, folder: Path) -> None:
