@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import pyarrow.compute as pc
 
 from pipelines import exchange, manifest, recipe, stage
 from roots import catalogue, clean, schema
+
+JOINED_BYTES_MAX = 2**30  # text of a source whose pieces are joined: a batch holds it
 
 
 def steps_of(source: str, plan_of: recipe.Recipe) -> tuple[str, ...]:
@@ -32,7 +35,7 @@ def steps_of(source: str, plan_of: recipe.Recipe) -> tuple[str, ...]:
 
 def _dedups(names: tuple[str, ...]) -> list[int]:
     """Positions of the steps that must see the whole source."""
-    return [i for i, step in enumerate(clean.parse(names)) if isinstance(step, clean.FirstKept | clean.RareLines)]
+    return [i for i, step in enumerate(clean.parse(names)) if isinstance(step, clean.Whole)]
 
 
 def rounds(plan_of: recipe.Recipe, sources: list[str]) -> int:
@@ -75,7 +78,7 @@ def _plan(context: stage.Context) -> list[stage.Task]:
 
 def _replays(context: stage.Context, until: int | None) -> Iterator[stage.Task]:
     """Tasks that replay the steps of their source: before dedup step number `until`, or all of them."""
-    tasks = stage.one_to_one(context, "documents")
+    tasks = list(_whole_where_joined(stage.one_to_one(context, "documents"), context.recipe))
     most = rounds(context.recipe, sorted({task.source for task in tasks}))
     verdicts = [_by_source(context, index) for index in range(most if until is None else until)]
     for task, number, of in _numbered(tasks):
@@ -86,6 +89,23 @@ def _replays(context: stage.Context, until: int | None) -> Iterator[stage.Task]:
         given = [_named(verdicts[index][task.source]) for index in range(dedups if until is None else until)]
         options = {"steps": list(names), "shard": number, "shards": of, "verdicts": given}
         yield dataclasses.replace(task, options=options)
+
+
+def _whole_where_joined(tasks: list[stage.Task], plan_of: recipe.Recipe) -> Iterator[stage.Task]:
+    """One task for a source whose documents are joined. The one such source of the catalogue has 21 MB."""
+    for source, group in itertools.groupby(tasks, lambda task: task.source):
+        of_source = list(group)
+        if not any(isinstance(step, clean.Joined) for step in clean.parse(steps_of(source, plan_of))):
+            yield from of_source
+            continue
+        weight = sum(task.weight for task in of_source)
+        if weight > JOINED_BYTES_MAX:
+            raise ValueError(
+                f"source {source}: its pieces are joined in memory, and {weight:,} bytes of text are more than "
+                f"{JOINED_BYTES_MAX:,}; give it in several sources, no recording in two of them"
+            )
+        parts = [part for task in of_source for part in task.slices]
+        yield from stage.split(source, of_source[0].language, parts, JOINED_BYTES_MAX + 1)
 
 
 def _by_source(context: stage.Context, index: int) -> dict[str, list[manifest.Manifest]]:
@@ -128,10 +148,13 @@ def _plan_keys(index: int, context: stage.Context) -> list[stage.Task]:
 
 def _work_keys(index: int, task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     steps = clean.parse(tuple(task.options["steps"]))
-    step = steps[_dedups(tuple(task.options["steps"]))[index]]
+    position = _dedups(tuple(task.options["steps"]))[index]
+    step = steps[position]
     replay = _Replay(task, context)
     parts = []
-    for row, docs in replay.batches(index):
+    documents = 0
+    for row, docs in replay.before(position):
+        documents += docs.num_rows
         if isinstance(step, clean.RareLines):
             parts.append(step.keys(docs.column("text")))
         elif isinstance(step, clean.FirstKept):
@@ -144,7 +167,7 @@ def _work_keys(index: int, task: stage.Task, context: stage.Context, folder: Pat
         records = exchange.counted(np.concatenate(parts) if parts else np.empty((0, 2), np.uint64))
     count = task.options["partitions"]
     exchange.write(folder / f"{task.name}.seg", records, exchange.partition_of(records["high"], count), count)
-    return stage.Result()
+    return stage.Result(facts={"documents": documents})
 
 
 def _plan_verdicts(index: int, context: stage.Context) -> list[stage.Task]:
@@ -162,6 +185,7 @@ def _plan_verdicts(index: int, context: stage.Context) -> list[stage.Task]:
             given = {
                 "step": step,
                 "partition": partition,
+                "documents": sum(part.facts["documents"] for part in parts),
                 **_named(parts),
             }
             name = f"{source}/part-{partition:05d}-of-{first['partitions']:05d}"
@@ -176,7 +200,7 @@ def _work_verdicts(index: int, task: stage.Task, context: stage.Context, folder:
     path = folder / f"{task.name}.seg"
     if isinstance(step, clean.RareLines):
         records = exchange.gather(files, task.options["partition"], exchange.LINE)
-        found = exchange.frequent(records, step.count_min)
+        found = exchange.frequent(records, step.frequent_from(task.options["documents"]))
         exchange.write(path, found, np.zeros(len(found), np.int64), 1)
     else:
         records = exchange.gather(files, task.options["partition"], exchange.KEY)
@@ -186,8 +210,9 @@ def _work_verdicts(index: int, task: stage.Task, context: stage.Context, folder:
 
 def _work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     replay = _Replay(task, context)
-    batches = (batch for part in task.slices for batch in context.read(part))
-    return stage.move(batches, replay.outcome, schema.DOCUMENT, folder, task, context.recipe.run.removed_sample)
+    return stage.move(
+        replay.batches(), replay.outcome, schema.DOCUMENT, folder, task, context.recipe.run.removed_sample
+    )
 
 
 class _Replay:
@@ -202,7 +227,7 @@ class _Replay:
 
     def _load(self, index: int, given: dict[str, Any]) -> np.ndarray:
         """For a document dedup the rows to remove; for a line dedup the frequent keys."""
-        step = [s for s in self._steps if isinstance(s, clean.FirstKept | clean.RareLines)][index]
+        step = [s for s in self._steps if isinstance(s, clean.Whole)][index]
         files = exchange.paths(self._context.folder(f"work/clean-{index + 1}-verdicts"), given["names"])
         if isinstance(step, clean.FirstKept):
             found = exchange.gather(files, self._task.options["shard"], exchange.VERDICT)
@@ -211,64 +236,33 @@ class _Replay:
         keys = np.stack([lines["high"], lines["low"]], axis=1)
         return keys[np.lexsort((keys[:, 1], keys[:, 0]))]
 
-    def batches(self, round_index: int) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-        """(rows, documents) that are left when the round's dedup step comes."""
-        for part in self._task.slices:
-            for batch in self._context.read(part):
-                rows = np.arange(self._row, self._row + batch.num_rows)
-                docs, reason = self._apply(batch, round_index)
-                left = np.asarray(pc.is_null(reason))
-                yield rows[left], docs.filter(pa.array(left))
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The task's documents; where pieces are to be joined, all of the source at once."""
+        read = (batch for part in self._task.slices for batch in self._context.read(part))
+        if any(isinstance(step, clean.Joined) for step in self._steps):
+            yield from pa.Table.from_batches(read, schema.DOCUMENT).combine_chunks().to_batches()
+        else:
+            yield from read
+
+    def before(self, position: int) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """(rows, documents) that are left when the step at this position comes."""
+        for batch in self.batches():
+            rows = np.arange(self._row, self._row + batch.num_rows)
+            docs, reason = self._apply(batch, self._steps[:position])
+            left = np.asarray(pc.is_null(reason))
+            yield rows[left], docs.filter(pa.array(left))
 
     def outcome(self, batch: pa.RecordBatch) -> stage.Outcome:
-        docs, reason = self._apply(batch, None)
-        return stage.Outcome(docs, reason)
+        return stage.Outcome(*self._apply(batch, self._steps))
 
-    def _apply(self, batch: pa.RecordBatch, until: int | None) -> tuple[pa.RecordBatch, pa.StringArray]:
-        """The batch with its texts changed, and the reason of each document that a step removes."""
-        rows = np.arange(self._row, self._row + batch.num_rows)
+    def _apply(self, batch: pa.RecordBatch, steps: tuple[clean.Step, ...]) -> tuple[pa.RecordBatch, pa.StringArray]:
+        first = self._row
         self._row += batch.num_rows
-        why = np.full(batch.num_rows, None, object)
-        docs, alive = (
-            batch,
-            np.arange(batch.num_rows),
-        )  # alive: positions in the batch of the documents in docs
-        texts: list[tuple[np.ndarray, pa.StringArray]] = []
-        seen = 0
-        for step in self._steps:
-            if isinstance(step, clean.Map):
-                docs = _with_text(docs, step.text(docs))
-                continue
+
+        def answer(asked: int, step: clean.Whole, left: pa.RecordBatch, rows: np.ndarray) -> np.ndarray:
+            given = self._verdicts[asked]
             if isinstance(step, clean.RareLines):
-                if until is not None and seen == until:
-                    break
-                docs = _with_text(docs, step.drop(docs.column("text"), self._verdicts[seen]))
-                seen += 1
-                continue
-            if isinstance(step, clean.FirstKept):
-                if until is not None and seen == until:
-                    break
-                keep = ~np.isin(rows[alive], self._verdicts[seen], assume_unique=True)
-                seen += 1
-            else:
-                keep = step.keep(docs)
-            if not keep.all():
-                why[alive[~keep]] = step.reason
-                texts.append((alive[~keep], docs.column("text").filter(pa.array(~keep))))
-                docs, alive = docs.filter(pa.array(keep)), alive[keep]
-        texts.append((alive, docs.column("text")))
-        return _reassembled(batch, texts), pa.array(why, pa.string())
+                return given
+            return ~np.isin(first + rows, given, assume_unique=True)
 
-
-def _with_text(docs: pa.RecordBatch, text: pa.StringArray) -> pa.RecordBatch:
-    return docs.set_column(docs.schema.get_field_index("text"), docs.schema.field("text"), text)
-
-
-def _reassembled(batch: pa.RecordBatch, texts: list[tuple[np.ndarray, pa.StringArray]]) -> pa.RecordBatch:
-    """The batch with each document's text as it was when it was removed, or at the end."""
-    if len(texts) == 1:
-        return _with_text(batch, texts[0][1])
-    positions = np.concatenate([where for where, _ in texts])
-    back = np.empty(len(positions), np.int64)
-    back[positions] = np.arange(len(positions))
-    return _with_text(batch, pa.concat_arrays([text for _, text in texts]).take(pa.array(back)))
+        return clean.replay(steps, batch, answer)

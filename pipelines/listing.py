@@ -43,9 +43,12 @@ def steps() -> Iterator[str]:
     for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         known = catalogue.steps().get(name)
         yield f"{name:<75} {count:>4} sources  {_state(name):<16} {known.effect if known else ''}"
-    done = sum(name in clean.STEPS for name in counts)
-    yield f"{done} of {len(counts)} steps are implemented"
+    missing = sorted(name for name in counts if name not in clean.STEPS)
+    yield f"{len(counts)} steps, {len(missing)} missing{': ' * bool(missing)}{', '.join(missing)}"
 
 
 def _state(step: str) -> str:
-    return "implemented" if step in clean.STEPS else "not implemented"
+    known = clean.STEPS.get(step)
+    if isinstance(known, clean.Later):
+        return f"in stage {known.stage}"
+    return "implemented" if known else "missing"

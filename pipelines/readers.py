@@ -15,6 +15,7 @@ file is dropped; lines end at "\\n" only. Records are numbered from 0 in each fi
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import hashlib
@@ -52,6 +53,7 @@ FORMATS = {
 }
 COMPRESSED = (".gz", ".zst")
 SPLITTABLE = ("jsonl", "lines")  # uncompressed files of these are cut between lines
+META_CHARS_MAX = 2**20  # longer text is not parsed as an object
 EXPONENT = re.compile(r"\d[eE]\+?\d")  # in metadata as orjson writes it: a float, or an integer too long for it
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -287,8 +289,8 @@ def _meta(record: Mapping[str, Any], options: recipe.SourceOptions) -> str:
     """The record's metadata as one JSON object: the named columns, or `meta`, or all but text and id."""
     if options.metadata:
         chosen = {name: record[name] for name in options.metadata if name in record}
-    elif isinstance(record.get("meta"), dict):
-        chosen = record["meta"]
+    elif isinstance(meta := _object(record.get("meta")), dict):
+        chosen = meta
     else:
         chosen = {name: value for name, value in record.items() if name not in (options.text, options.id)}
     if not chosen:
@@ -297,6 +299,21 @@ def _meta(record: Mapping[str, Any], options: recipe.SourceOptions) -> str:
         return orjson.dumps(chosen, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, orjson.JSONEncodeError):  # an integer beyond 64 bits
         return json.dumps(chosen, ensure_ascii=False, default=str)
+
+
+def _object(meta: Any) -> Any:
+    """Metadata as an object, also where it is the text of one: JSON, or a Python dict as the data sets of ROOTS have
+    it. Text that is neither stays what it is, a column `meta` like any other."""
+    if not isinstance(meta, str) or not meta.startswith("{") or len(meta) > META_CHARS_MAX:
+        return meta
+    try:
+        return orjson.loads(meta)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(meta)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the latter two: nested too deeply
+        return meta
 
 
 def _text_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:

@@ -1,9 +1,13 @@
 """The named cleaning steps of the catalogue: what each does to the documents of one source.
 
-A recipe is an ordered list of names. `parse` turns it into steps of four kinds, which the pipeline applies
-one after another: a Map changes each text, a Filter removes documents one by one, and FirstKept and RareLines
-must see the keys of the whole source first (the exchange gathers them). `run` does all four on a source held
-in memory.
+A recipe is an ordered list of names. `parse` turns it into steps, which the pipeline applies one after another:
+
+    Map        changes each text                  Filter     removes documents one by one
+    FirstKept  of equal documents the first stays RareLines  deletes lines that are frequent in the source
+    Joined     makes one document of several      Later      is done by a later stage of the path
+
+FirstKept and RareLines must see the keys of the whole source first (the exchange gathers them), Joined its documents.
+`replay` does them all on a batch, given the answers of the exchange; `run` on a source held in memory.
 
 Departure: where the original empties the text of a duplicate and leaves it to a later filter to drop the row,
 we remove the document at once, with its reason. What stays is the same wherever an empty-document filter
@@ -16,14 +20,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from roots import exact, lines, utf8
+from roots import exact, lines, segment, stopwords, utf8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,11 +67,11 @@ class FirstKept:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RareLines:
-    """Lines that occur at least `count_min` times in a source are deleted, all of them; the others are
-    stripped.
+    """Lines that are frequent in a source are deleted, every occurrence; the others are stripped.
 
-    Counted are lines of at least `chars_min` code points when stripped, repeats within a document included.
-    `reason` names what is deleted, for the counts of lines.
+    Counted are lines of at least `chars_min` code points when stripped; each occurrence, or one a document with
+    `once_a_document`. Frequent is what is counted at least `count_min` times, and in more than `share_max` of the
+    documents. `reason` names what is deleted, for the counts of lines.
     """
 
     name: str
@@ -73,11 +79,20 @@ class RareLines:
     count_min: int
     reason: str
     source: str
+    once_a_document: bool = False
+    share_max: float = 0.0
 
     def keys(self, text: pa.StringArray) -> np.ndarray:
-        """uint64 [lines, 2]: the key of each line that counts, once per occurrence, in order."""
-        keys, _, chars, _ = exact.line_keys(text)
-        return keys[chars >= self.chars_min]
+        """uint64 [lines, 2]: the key of each line that counts, as often as it counts."""
+        keys, line_offsets, chars, _ = exact.line_keys(text)
+        counts = chars >= self.chars_min
+        if self.once_a_document:
+            counts &= lines.first_in_document(keys, line_offsets)
+        return keys[counts]
+
+    def frequent_from(self, documents: int) -> int:
+        """The least count of a frequent line in a source of so many documents."""
+        return max(self.count_min, int(self.share_max * documents) + 1 if self.share_max else 0)
 
     def drop(self, text: pa.StringArray, frequent: np.ndarray) -> pa.StringArray:
         """The documents without the lines whose key is in `frequent`, the other lines stripped, joined by
@@ -90,12 +105,31 @@ class RareLines:
         return exact.join_lines(text, spans, line_offsets, keep)
 
 
-Step = Map | Filter | FirstKept | RareLines
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """Pieces are joined into one document each; `join` takes the whole source as one batch.
+
+    join    gives the batch with the joined texts and metadata in the rows that stay, and which stay, bool [docs];
+            the others are removed with the reason
+    """
+
+    name: str
+    join: Callable[[pa.RecordBatch], tuple[pa.RecordBatch, np.ndarray]]
+    reason: str
+    source: str
 
 
-def implemented(names: Iterable[str]) -> bool:
-    """Whether every name is a step of this module."""
-    return all(name in STEPS for name in names)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Later:
+    """A step that a later stage of the path does, by its own part of the recipe; cleaning leaves it out."""
+
+    name: str
+    stage: str
+    source: str
+
+
+Step = Map | Filter | FirstKept | RareLines | Joined | Later
+Whole = FirstKept | RareLines  # must see the keys of the whole source first
 
 
 def parse(names: Sequence[str]) -> tuple[Step, ...]:
@@ -116,24 +150,65 @@ def with_text(docs: pa.RecordBatch, text: pa.StringArray) -> pa.RecordBatch:
     return docs.set_column(place, docs.schema.field(place), text)
 
 
+def replay(
+    steps: Iterable[Step], docs: pa.RecordBatch, answer: Callable[[int, Whole, pa.RecordBatch, np.ndarray], np.ndarray]
+) -> tuple[pa.RecordBatch, pa.StringArray]:
+    """The steps on a batch, one after another.
+
+    answer   of the exchange, to the n-th of the steps that must see the whole source: answer(n, step, left, rows)
+             gives bool [left], which documents stay, to a FirstKept, and its sorted frequent keys to a RareLines.
+             left are the documents that are left when the step comes, rows int64 [left] their places in the batch
+    returns  every document as it was when it was removed, or at the end; and its reason, null = stays
+    """
+    reasons = np.full(docs.num_rows, None, object)
+    left, rows = docs, np.arange(docs.num_rows)
+    parts = []
+    asked = 0
+    for step in steps:
+        if isinstance(step, Later):
+            continue
+        if isinstance(step, Map):
+            left = with_text(left, step.text(left))
+            continue
+        given = answer(asked, step, left, rows) if isinstance(step, Whole) else np.empty(0)
+        asked += isinstance(step, Whole)
+        if isinstance(step, RareLines):
+            left = with_text(left, step.drop(left.column("text"), given))
+            continue
+        if isinstance(step, Joined):
+            left, keep = step.join(left)
+        else:
+            keep = step.keep(left) if isinstance(step, Filter) else given
+        if not keep.all():
+            reasons[rows[~keep]] = step.reason
+            parts.append((rows[~keep], left.filter(pa.array(~keep))))
+            left, rows = left.filter(pa.array(keep)), rows[keep]
+    parts.append((rows, left))
+    return _in_order(parts), pa.array(reasons, pa.string())
+
+
+def _in_order(parts: Sequence[tuple[np.ndarray, pa.RecordBatch]]) -> pa.RecordBatch:
+    """The documents of all parts by their row."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    table = pa.Table.from_batches([docs for _, docs in parts]).combine_chunks().take(pa.array(order))
+    return table.combine_chunks().to_batches()[0] if len(order) else parts[0][1]
+
+
 def run(steps: Iterable[Step], docs: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.StringArray]:
     """All steps on one whole source.
 
     returns the documents that stay, in order, and for every document given its reason, null = stays
     """
-    reasons = np.full(docs.num_rows, None, object)
-    rows = np.arange(docs.num_rows)
-    for step in steps:
-        if isinstance(step, Map):
-            docs = with_text(docs, step.text(docs))
-        elif isinstance(step, RareLines):
-            text = docs.column("text")
-            docs = with_text(docs, step.drop(text, lines.frequent(step.keys(text), step.count_min)))
-        else:
-            keep = step.keep(docs) if isinstance(step, Filter) else lines.first_of_each(*step.keys(docs))
-            reasons[rows[~keep]] = step.reason
-            rows, docs = rows[keep], docs.filter(pa.array(keep))
-    return docs, pa.array(reasons, pa.string())
+    docs, reasons = replay(steps, docs, _own_answer)
+    return docs.filter(pc.is_null(reasons)), reasons
+
+
+def _own_answer(asked: int, step: Whole, left: pa.RecordBatch, rows: np.ndarray) -> np.ndarray:
+    if isinstance(step, FirstKept):
+        return lines.first_of_each(*step.keys(left))
+    return lines.frequent(step.keys(left.column("text")), step.frequent_from(left.num_rows))
 
 
 def _text(docs: pa.RecordBatch) -> pa.StringArray:
@@ -183,6 +258,79 @@ def _is_text(docs: pa.RecordBatch) -> np.ndarray:
     return np.array([kind == "text" for kind in _meta(docs, "type")], bool)
 
 
+PIECE_ID = re.compile(r"(?P<document>.*)_id_(?P<number>\d{1,18})", re.DOTALL | re.ASCII)
+
+
+def _recordings(docs: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
+    """The pieces of each recording in the row of its first one, ordered by number, joined by "\\n"; the metadata
+    become the recording's id. A document whose meta.id is no piece's stays as it is.
+
+    Departure: recordings stand in the order of their first pieces, the original sorts them by id.
+    """
+    pieces: dict[str, list[tuple[int, int]]] = {}
+    keep = np.ones(docs.num_rows, bool)
+    for row, identity in enumerate(_meta(docs, "id")):
+        if identity is not None and (piece := PIECE_ID.fullmatch(identity)):
+            pieces.setdefault(piece["document"], []).append((int(piece["number"]), row))
+            keep[row] = False
+    texts, metas = docs.column("text").to_pylist(), docs.column("meta").to_pylist()
+    for document, members in pieces.items():
+        ordered = [row for _, row in sorted(members)]
+        first = ordered[0]
+        joined = "\n".join(texts[row] for row in ordered)
+        keep[first] = True
+        texts[first], metas[first] = joined, orjson.dumps({"id": document}).decode()
+    place = docs.schema.get_field_index("meta")
+    docs = docs.set_column(place, docs.schema.field(place), pa.array(metas, pa.string()))
+    return with_text(docs, pa.array(texts, pa.string())), keep
+
+
+def _without_references(code: str, ratio_min: float) -> Callable[[pa.RecordBatch], pa.StringArray]:
+    """Cut what follows the last line of running text: one with more than `ratio_min` stop words among its words."""
+    return lambda docs: pa.array(
+        [_running_text(text, stopwords.stopwords(code) or frozenset(), ratio_min) for text in _text(docs).to_pylist()],
+        pa.string(),
+    )
+
+
+def _running_text(text: str, stop: frozenset[str], ratio_min: float) -> str:
+    end = len(text)
+    while end >= 0:
+        begin = text.rfind("\n", 0, end) + 1
+        words = text[begin:end].split()
+        if sum(word in stop for word in words) > ratio_min * len(words):
+            return text[:end]
+        end = begin - 1
+    return ""
+
+
+def _sentences(language: str) -> Callable[[pa.RecordBatch], pa.StringArray]:
+    return lambda docs: segment.sentences(_text(docs), language)
+
+
+# clean_helpers, remove_references: minima of the stop word ratio, by language (`zh`: simplified characters here)
+REFERENCES_STOPWORD_RATIO = {
+    "ar": 0.07,
+    "bn": 0.002,
+    "ca": 0.25,
+    "en": 0.3,
+    "es": 0.4,
+    "eu": 0.05,
+    "fr": 0.27,
+    "hi": 0.01,
+    "id": 0.15,
+    "pt": 0.2,
+    "ur": 0.01,
+    "vi": 0.08,
+    "zh": 0.1691,
+}
+# clean_helpers, split_sentences: the languages, by the library that did it
+SENTENCE_SPLITTERS = {
+    "nltk_punkt": ("en", "fr", "pt", "es"),
+    "stanza": ("ar", "ca", "eu", "id", "zhs", "zht"),
+    "indic_nlp": tuple(f"indic-{code}" for code in ("bn", "gu", "hi", "kn", "ml", "mr", "pa", "ta", "te")),
+    "underthesea": ("vi",),
+}
 PIECES_MIN = 15  # clean_helpers, filter_small_docs: pieces when parted at each space
 WIKTIONARY_NOTICES = (  # clean_helpers, strip_substrings: in this order, the first that fits wins
     "This entry needs pronunciation information",
@@ -212,6 +360,9 @@ WIKTIONARY_NOTICES = (  # clean_helpers, strip_substrings: in this order, the fi
 )
 
 _ALL: tuple[Step, ...] = (
+    Joined(
+        "concatenate_lm_fr_ester", _recordings, "joined_to_its_recording", "maps: meta.id is <document>_id_<number>"
+    ),
     FirstKept(
         "dedup_document",
         _document_key,
@@ -259,5 +410,18 @@ _ALL: tuple[Step, ...] = (
         lambda docs: lines.stripped_of(_text(docs), WIKTIONARY_NOTICES),
         "maps",
     ),
+    *(
+        Map(f"remove_references_{code}", _without_references("zhs" if code == "zh" else code, ratio), "maps")
+        for code, ratio in REFERENCES_STOPWORD_RATIO.items()
+    ),
+    *(
+        Map(f"split_sentences_{language}", _sentences(language), f"maps: {splitter}; roots.segment says what differs")
+        for splitter, split in SENTENCE_SPLITTERS.items()
+        for language in split
+    ),
+    Later("oscar_document_modification", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),
+    Later("oscar_quality_filters", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),
+    Later("simhash_near_dedup", "dedup", "01b_oscar_cleaning_and_filtering, deduplicate/; there SimHash"),
+    Later("suffix_array_substring_dedup", "dedup", "01b_oscar_cleaning_and_filtering, deduplicate/"),
 )
 STEPS: Mapping[str, Step] = MappingProxyType({step.name: step for step in _ALL})

@@ -57,6 +57,21 @@ def first_of_each(keys: np.ndarray, present: np.ndarray) -> np.ndarray:
     return first
 
 
+def first_in_document(keys: np.ndarray, line_offsets: np.ndarray) -> np.ndarray:
+    """bool [lines]: whether the line is the first of its document with its key.
+
+    keys  uint64 [lines, 2];  line_offsets  int64 [docs + 1], as exact.line_keys gives them
+    """
+    document = np.repeat(np.arange(len(line_offsets) - 1), np.diff(line_offsets))
+    order = np.lexsort((keys[:, 1], keys[:, 0], document))
+    ordered, of = keys[order], document[order]
+    first = np.zeros(len(keys), bool)
+    begins = np.ones(len(keys), bool)
+    begins[1:] = np.any(ordered[1:] != ordered[:-1], axis=1) | (of[1:] != of[:-1])
+    first[order[begins]] = True
+    return first
+
+
 def frequent(keys: np.ndarray, count_min: int) -> np.ndarray:
     """uint64 [frequent, 2], sorted by column: the keys that occur at least `count_min` times."""
     order, begins = _grouped(keys)
@@ -89,14 +104,32 @@ def among(keys, wanted):
     return found
 
 
-def _packed(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The words' bytes end to end, where each begins, and which bytes begin one (bool [256])."""
+def packed(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The words' bytes end to end, uint8, and where each begins, int64 [words + 1]."""
     encoded = [word.encode() for word in words]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(word) for word in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+def _packed(words: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`packed`, and which bytes begin a word (bool [256])."""
     begins = np.zeros(256, bool)
-    begins[[word[0] for word in encoded]] = True
-    return np.frombuffer(b"".join(encoded), np.uint8), offsets, begins
+    begins[[word.encode()[0] for word in words]] = True
+    return *packed(words), begins
+
+
+@kernel.compiled
+def listed(data, start, end, words, word_offsets):
+    """Whether data[start:end] is one of the packed words."""
+    for w in range(len(word_offsets) - 1):
+        a, size = word_offsets[w], word_offsets[w + 1] - word_offsets[w]
+        k = 0
+        while size == end - start and k < size and data[start + k] == words[a + k]:
+            k += 1
+        if k == size and size == end - start:
+            return True
+    return False
 
 
 @kernel.compiled

@@ -1,5 +1,6 @@
 """The named cleaning steps, against the vectors of the original code and by hand."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from roots import clean, lines, schema
+from roots import catalogue, clean, lines, schema
 
 VECTORS = Path(__file__).parents[2] / "../shared/reference/golden_vectors.json"
 
@@ -233,14 +234,55 @@ def test_an_unknown_step_is_refused_with_the_nearest_name():
         clean.parse(["filter_small_docs", "dedup_documents"])
 
 
-def test_implemented_tells_whether_all_of_a_recipe_can_be_run():
-    assert clean.implemented(["dedup_document", "dedup_template_soft"])
-    assert not clean.implemented(["dedup_document", "split_sentences_en"])
-
-
 def test_the_table_has_each_step_under_its_own_name():
     assert all(name == step.name for name, step in clean.STEPS.items())
-    assert len(clean.STEPS) == 17
+
+
+def test_every_step_that_a_source_names_exists():
+    named = {step for source in catalogue.load() for step in source.steps}
+    assert named - clean.STEPS.keys() == set()
+
+
+def test_pieces_are_joined_as_in_the_original(vectors):
+    case = vectors["concatenate_lm_fr_ester"]
+    docs = documents(case["text"], [ast.literal_eval(meta) for meta in case["meta"]])
+    kept, reasons = clean.run(clean.parse(["concatenate_lm_fr_ester"]), docs)
+    assert texts(kept) == case["out"]
+    assert [json.loads(meta) for meta in kept.column("meta").to_pylist()] == case["out_meta"]
+    assert kept.column("id").to_pylist() == ["s/f:2", "s/f:3"]
+    assert reasons.to_pylist() == ["joined_to_its_recording"] * 2 + [None] * 2
+
+
+def test_what_is_no_piece_stays_as_it_is():
+    metas = [{"id": "A_id_x"}, {"id": 7}, {}, {"id": "A_id_1_id_2"}, {"id": "A_id_1_id_10"}]
+    kept, _ = clean.run(clean.parse(["concatenate_lm_fr_ester"]), documents(list("abcde"), metas))
+    assert texts(kept) == ["a", "b", "c", "d\ne"]
+    assert [json.loads(meta) for meta in kept.column("meta").to_pylist()] == [*metas[:3], {"id": "A_id_1"}]
+
+
+def test_references_are_cut_as_in_the_original(vectors):
+    case = vectors["remove_references_fr"]
+    assert run(["remove_references_fr"], [case["inp"]])[0] == [case["out"]]
+
+
+def test_a_text_without_a_line_of_running_text_becomes_empty():
+    given = ["Dupont J. 2001\n\nMartin P. 1999", "", "le la\n\nx\nil est de la\nDupont"]
+    assert run(["remove_references_fr"], given)[0] == ["", "", "le la\n\nx\nil est de la"]
+
+
+def test_a_line_is_counted_once_a_document_where_the_step_says_so():
+    step = clean.RareLines("s", 0, 2, "template_line", "", once_a_document=True)
+    kept, _ = clean.run([step], documents(["a\na\nb", "b\nc", "c"]))
+    assert texts(kept) == ["a\na", "", ""]
+
+
+def test_a_line_of_a_large_source_is_frequent_above_a_share_of_its_documents():
+    step = clean.RareLines("s", 0, 11, "template_line", "", share_max=0.01)
+    assert [step.frequent_from(n) for n in (0, 1099, 1100, 2000, 2099)] == [11, 11, 12, 21, 21]
+
+
+def test_a_step_of_a_later_stage_changes_nothing_here():
+    assert run(["simhash_near_dedup"], ["a", "a", ""]) == (["a", "a", ""], [None] * 3)
 
 
 def test_constants_are_those_of_the_reference():
@@ -258,3 +300,6 @@ def test_constants_are_those_of_the_reference():
         for mark in constants[name]:
             assert run([name], [f"a\nx{mark}y\nb"])[0] == ["a\nb"]
         assert run([name], ["<p\n/a>"])[0] == ["<p\n/a>"]
+    assert constants["remove_references_stopword_ratio"] == clean.REFERENCES_STOPWORD_RATIO
+    splitters = {name: sorted(split) for name, split in constants["sentence_splitters"].items()}
+    assert splitters == {name: sorted(split) for name, split in clean.SENTENCE_SPLITTERS.items()}
