@@ -157,7 +157,7 @@ def _begins_lower(data, i, end, classes):
 def _abbreviated(data, begin, stop, classes, words, word_offsets):
     """Whether the token before the full stop at byte `stop` does not end a sentence that began at byte `begin`."""
     first = stop
-    inner = np.int64(-1)  # the last stop inside the token
+    inner = -1  # the last stop inside the token
     chars = 0  # code points after that stop, or of the whole token
     digits = True
     kind = np.uint8(OTHER)
