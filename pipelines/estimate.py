@@ -32,8 +32,10 @@ def table(context: stage.Context, until: str, workers: int) -> Iterator[str]:
         bands, rows = minhash.bands_and_rows(plan_of.dedup.num_perm, plan_of.dedup.threshold, plan_of.dedup.recall_min)
         found = float(minhash.theory(plan_of.dedup.threshold, bands, rows))
         yield (
-            f"near duplicates: {bands} bands of {rows} rows find {found:.2%} of the pairs at Jaccard "
-            f"{plan_of.dedup.threshold}; every pair is verified"
+            f"near duplicates: {bands} bands of {rows} rows (threshold {plan_of.dedup.threshold}, recall_min "
+            f"{plan_of.dedup.recall_min}) find {found:.2%} of the pairs at Jaccard {plan_of.dedup.threshold}, "
+            f"{float(minhash.theory(plan_of.dedup.threshold - 0.2, bands, rows)):.1%} of those at "
+            f"{plan_of.dedup.threshold - 0.2:.1f}; every pair is verified"
         )
     yield f"{'stage':<26} {'tasks':>7} {'done':>7} {'text MB':>10} {'time':>9} {'disk MB':>9}  state"
     text = 0

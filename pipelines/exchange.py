@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from roots import exact
+
 MAGIC = b"ROOTSSEG"
 PARTITION_BYTES = 2**26  # records of a partition, about; its reducer holds about four times as much
 
@@ -26,7 +28,6 @@ KEY = np.dtype([("high", "<u8"), ("low", "<u8"), ("doc", "<u8")])  # of a docume
 LINE = np.dtype([("high", "<u8"), ("low", "<u8"), ("count", "<i8")])  # of a line: 128 bits, and how often
 BAND = np.dtype([("key", "<u8"), ("doc", "<u8")])  # of a signature's band
 PAIR = np.dtype([("a", "<u8"), ("b", "<u8")])  # two candidate documents, a < b
-MEMBER = np.dtype([("doc", "<u8"), ("partition", "<u4"), ("pad", "<u4")])  # a candidate and where it is verified
 VERDICT = np.dtype([("doc", "<u8"), ("witness", "<u8"), ("similarity", "<f8")])  # a document to remove, and why
 
 SHARD_SHIFT = 32  # a document's number is (shard << 32 | row)
@@ -56,15 +57,16 @@ def write(path: Path, records: np.ndarray, segment: np.ndarray, segments: int) -
 
     records  structured [n]; segment  int [n] in 0..segments - 1
     """
-    order = np.argsort(segment, kind="stable")
     bounds = np.zeros(segments + 1, np.int64)
     np.cumsum(np.bincount(segment, minlength=segments), out=bounds[1:])
+    if (segment[1:] < segment[:-1]).any():
+        records = records[np.argsort(segment, kind="stable")]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(MAGIC)
         file.write(np.array([records.dtype.itemsize, segments], "<u4").tobytes())
         file.write(bounds.astype("<i8").tobytes())
-        file.write(np.ascontiguousarray(records[order]).tobytes())
+        file.write(np.ascontiguousarray(records).data)
 
 
 def read(path: Path, segment: int, dtype: np.dtype) -> np.ndarray:
@@ -89,10 +91,27 @@ def read(path: Path, segment: int, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(data, dtype)
 
 
+def sizes(path: Path) -> np.ndarray:
+    """How many records each segment of a `.seg` file has: int64 [segments]."""
+    with path.open("rb") as file:
+        segments = int(np.frombuffer(file.read(16)[12:], "<u4")[0])
+        return np.diff(np.frombuffer(file.read(8 * (segments + 1)), "<i8"))
+
+
 def gather(paths: Iterable[Path], segment: int, dtype: np.dtype) -> np.ndarray:
     """One segment of several files, end to end in the order of the files."""
     parts = [read(path, segment, dtype) for path in paths]
     return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def gathered_on_disk(paths: Iterable[Path], segment: int, dtype: np.dtype, scratch: Path) -> np.ndarray:
+    """As `gather`, but in a mapped file: pages that are not in use need no memory. Its name is gone on return."""
+    with scratch.open("wb+") as file:
+        for path in paths:
+            file.write(read(path, segment, dtype).data)
+        file.flush()
+        scratch.unlink()
+        return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
 
 
 def keys(pairs: np.ndarray, docs: np.ndarray) -> np.ndarray:
@@ -127,6 +146,7 @@ def _starts(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 def first_kept(records: np.ndarray) -> np.ndarray:
     """VERDICT for every document but the first (smallest number) of each key; the first is its witness."""
+    records = records[exact.shared(records["high"])]
     order = np.lexsort((records["doc"], records["low"], records["high"]))
     records = records[order]
     first = _starts(records["high"], records["low"])
@@ -158,5 +178,5 @@ def by_shard(path: Path, records: np.ndarray, shards: int) -> None:
     write(path, records, shard_of(records["doc"]), shards)
 
 
-def paths(folder: Path, names: Sequence[str]) -> list[Path]:
-    return [folder / f"{name}.seg" for name in names]
+def paths(folder: Path, names: Sequence[str], ending: str = ".seg") -> list[Path]:
+    return [folder / f"{name}{ending}" for name in names]

@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from roots import quality
+from roots import quality, shingles
 
 PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
 
@@ -113,18 +113,31 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shingles:
+    """What the documents of one language are compared by."""
+
+    unit: str
+    ngram: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dedup:
-    """Duplicates over all sources. Of a set of copies the one first in the order of sources stays."""
+    """Duplicates over all sources, and which of them stays."""
 
     exact: bool
     near: bool
     num_perm: int  # values of a MinHash signature
     seed: int
+    unit: str  # of a shingle; roots.shingles says what the units are
     ngram: int  # tokens of a shingle
     threshold: float  # true Jaccard at which two documents are near duplicates
     recall_min: float  # share of pairs at the threshold that the bands must find
     bucket_max: int  # documents of a bucket that are compared all with all
-    priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay; the others follow by name
+    survivor: tuple[str, ...]  # what decides which duplicate stays, in order: priority, length (longest); then the id
+    removed_share_max: float  # of a source's documents; where more are duplicates the run stops
+    guarded_documents_min: int  # sources of fewer documents are not held to removed_share_max
+    priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay before the others'
+    shingles: dict[str, Shingles] = field(default_factory=dict)  # of languages that have others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,7 +371,15 @@ def _check(recipe: Recipe, file: Path) -> None:
         (("ingest", "rejected_share_max"), 0 <= recipe.ingest.rejected_share_max <= 1, "from 0 to 1"),
         (("ingest", "damaged_files_max"), recipe.ingest.damaged_files_max >= 0, "at least 0"),
         (("dedup", "threshold"), 0 < recipe.dedup.threshold <= 1, "above 0, at most 1"),
+        (("dedup", "unit"), recipe.dedup.unit in shingles.UNITS, f"one of {', '.join(shingles.UNITS)}"),
         (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),
+        (
+            ("dedup", "shingles"),
+            all(of.unit in shingles.UNITS and of.ngram >= 1 for of in recipe.dedup.shingles.values()),
+            f"of units {', '.join(shingles.UNITS)} and ngrams of at least 1",
+        ),
+        (("dedup", "survivor"), {*recipe.dedup.survivor} <= {"priority", "length"}, "of 'priority' and 'length'"),
+        (("dedup", "removed_share_max"), 0 <= recipe.dedup.removed_share_max <= 1, "from 0 to 1"),
         (("dedup", "num_perm"), 2 <= recipe.dedup.num_perm <= 1024, "from 2 to 1,024"),
         (
             ("tokenizer", "vocab_size"),

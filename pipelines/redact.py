@@ -75,7 +75,7 @@ class Redact:
                     f"dedup condemned document {verdict['id']} at row {verdict['row']}, which is {ids[row].as_py()}; "
                     "the shard and its verdicts are not of one run: remove the folder dedup and run again"
                 )
-            why[row], by[row] = f"{verdict['kind']}_duplicate", verdict["kept_id"]
+            why[row], by[row] = f"{verdict['kind']}_duplicate", verdict["witness_id"]
         return pa.array(why, pa.string()), pa.array(by, pa.string())
 
 

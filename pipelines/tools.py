@@ -32,16 +32,11 @@ def dedup(files: list[Path], output: Path, id_field: str, text_field: str, overr
     found = pa.concat_tables(
         pq.read_table(context.folder("dedup") / f"{part.name}.parquet") for part in context.manifests("dedup")
     )
-    kept = pa.array([_own_id(identity) for identity in found["kept_id"].to_pylist()], pa.string())
-    table = pa.table(
-        {
-            "id": pa.array([_own_id(identity) for identity in found["id"].to_pylist()], pa.string()),
-            "kept_id": kept,
-            "witness_id": kept,
-            "kind": found["kind"],
-            "similarity": found["similarity"],
-        }
-    )
+    ids = {
+        name: pa.array([_own_id(identity) for identity in found[name].to_pylist()], pa.string())
+        for name in ("id", "kept_id", "witness_id")
+    }
+    table = pa.table({**ids, "kind": found["kind"], "similarity": found["similarity"]})
     _write_parquet(output / "duplicates.parquet", table)
     documents = manifest.total(part.counts for part in context.manifests("documents"))
     shutil.rmtree(output / RUN)

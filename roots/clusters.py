@@ -5,9 +5,13 @@ Nodes are documents as integers. Whatever the order of the edges, the result is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from roots import kernel, minhash
+from roots import exact, kernel
+
+NO_KEY = np.uint64(0xFFFFFFFFFFFFFFFF)  # the key of a document that is to match nobody
 
 
 def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) -> np.ndarray:
@@ -17,13 +21,13 @@ def candidate_pairs(band_keys: np.ndarray, docs: np.ndarray, bucket_max: int) ->
     pairs would grow with its square, gives those of its smallest document with every other, and of each with
     the next: all stay joined to the bucket, but a pair in it may have to be found through another band.
 
-    band_keys uint64 [n] and docs int64 [n] belong together row by row; minhash.NO_BAND is nobody's key
+    band_keys uint64 [n] and docs int64 [n] belong together row by row; NO_KEY is nobody's key
     returns   int64 [pairs, 2], smaller document first, ascending, no repeats
     raises    ValueError if bucket_max < 2
     """
     if bucket_max < 2:
         raise ValueError(f"clusters.candidate_pairs: bucket_max must be 2 or more documents, got {bucket_max}")
-    real = band_keys != minhash.NO_BAND
+    real = (band_keys != NO_KEY) & exact.shared(band_keys)
     names, ranks = np.unique(docs[real], return_inverse=True)  # ranks fit 32 bits: a pair fits one integer
     order = np.lexsort((ranks, band_keys[real]))
     keys = band_keys[real][order]
@@ -60,6 +64,22 @@ def components(edges: np.ndarray, nodes: int) -> np.ndarray:
     """
     _check_edges("components", edges, nodes)
     return _components(edges, nodes)
+
+
+def forest(pairs: np.ndarray) -> np.ndarray:
+    """The fewest pairs that connect what the given ones connect: each document with its component's smallest.
+
+    Forests merge: forest(a + b) is forest(forest(a) + forest(b)), so that pairs beyond memory are taken in parts,
+    in any order, and what is held is never more than a pair a document.
+
+    pairs   int or uint [n, 2], documents by any numbers
+    returns the same type [m, 2], m below the number of documents: smallest document first, then the other, which
+            is named once; ascending by the other
+    """
+    documents, ends = np.unique(pairs, return_inverse=True)
+    label = _components(ends.reshape(-1, 2), len(documents))
+    joined = np.flatnonzero(label != np.arange(len(documents)))
+    return np.stack([documents[label[joined]], documents[joined]], axis=1)
 
 
 def _check_edges(function: str, edges: np.ndarray, nodes: int) -> None:
@@ -116,6 +136,69 @@ def survivors(
         raise ValueError(f"clusters.survivors: got {len(edges)} edges and {len(similarity)} similarities")
     _check_edges("survivors", edges, nodes)
     return _survivors(order, rank, edges, similarity)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What becomes of each node.
+
+    removed     bool [nodes]
+    copy        bool [nodes], of the removed: an exact copy of its witness
+    kept        int64 [nodes], of the removed: the first survivor of its cluster; else -1
+    witness     int64 [nodes], of the removed: the survivor that it is most like, or a copy of; else -1
+    similarity  float64 [nodes], with the witness; NaN for a kept node
+    """
+
+    removed: np.ndarray
+    copy: np.ndarray
+    kept: np.ndarray
+    witness: np.ndarray
+    similarity: np.ndarray
+
+
+def verdicts(order: np.ndarray, copies: np.ndarray, edges: np.ndarray, similarity: np.ndarray) -> Verdicts:
+    """Of each set of copies the first in `order` stands for all; of those, `survivors` stay.
+
+    order, edges, similarity  as `survivors` takes them
+    copies  int64 [n, 2], nodes that are equal
+    raises  ValueError as `survivors`
+    """
+    nodes = len(order)
+    _check_edges("verdicts", copies, nodes)
+    stands = _first_in(order, _components(copies, nodes))
+    removed, witness, highest = survivors(order, stands[edges], similarity)
+    like = removed[stands]  # what stands for it is removed, so it goes for the same witness
+    copy = (stands != np.arange(nodes)) & ~like
+    first = _first_in(order, _components(np.concatenate([copies, edges]), nodes))
+    return Verdicts(
+        removed=like | copy,
+        copy=copy,
+        kept=np.where(like | copy, first, -1),
+        witness=np.select([like, copy], [witness[stands], stands], -1),
+        similarity=np.select([like, copy], [highest[stands], 1.0], np.nan),
+    )
+
+
+def _first_in(order: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """For each node, the first in `order` of those with its label; int64 [nodes]."""
+    first = np.empty(len(label), np.int64)
+    first[label[order[::-1]]] = order[::-1]  # of several the last write counts
+    return first[label]
+
+
+def check(found: Verdicts, similarity_min: float) -> None:
+    """Raise ValueError unless each removed node has a witness that stays, at least so similar."""
+    gone = np.flatnonzero(found.removed)
+    for fault, bad in (
+        ("for a document that does not stay", found.removed[found.witness[gone]] | found.removed[found.kept[gone]]),
+        (f"at a similarity below {similarity_min}", ~(found.similarity[gone] >= similarity_min)),
+    ):
+        if bad.any():
+            node = gone[bad][0]
+            raise ValueError(
+                f"clusters.check: node {node} is removed {fault}: witness {found.witness[node]}, kept "
+                f"{found.kept[node]}, similarity {found.similarity[node]}; please report this as a defect"
+            )
 
 
 @kernel.compiled

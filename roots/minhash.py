@@ -7,14 +7,15 @@ shingle hashes, one for one: datasketch can read them, and is their oracle in th
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from roots import kernel, shingles, utf8
+from roots import clusters, kernel, shingles, utf8
 
 MAX_VALUE = np.uint32(0xFFFFFFFF)  # each value of the signature of a document without shingles
-NO_BAND = np.uint64(0xFFFFFFFFFFFFFFFF)  # each band key of such a document; never a candidate
+NO_BAND = clusters.NO_KEY  # each band key of such a document; never a candidate
 LANES = 8  # shingles that share one pass over the permutations
 
 
@@ -58,17 +59,43 @@ def permutations(num_perm: int, seed: int) -> np.ndarray:
     return np.stack([multipliers, draws.randint(0, 1 << 32, num_perm, dtype=np.uint32)])
 
 
-def signatures(text: pa.StringArray, *, num_perm: int, seed: int, ngram: int) -> np.ndarray:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Near duplicates by MinHash: the keys under which documents meet, and the features that are compared then."""
+
+    num_perm: int
+    seed: int
+    ngram: int
+    unit: str
+    bands: int
+    rows: int
+
+    def keys(self, text: pa.StringArray) -> np.ndarray:
+        """uint64 [docs, bands], see `band_keys`."""
+        found = signatures(text, num_perm=self.num_perm, seed=self.seed, ngram=self.ngram, unit=self.unit)
+        return band_keys(found, self.bands, self.rows)
+
+    def features(self, text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+        """The shingle sets, see `shingles.sets`."""
+        return shingles.sets(text, self.ngram, self.unit)
+
+    @staticmethod
+    def similarity(values: np.ndarray, offsets: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """The exact Jaccard similarity of pairs, see `shingles.pair_jaccard`."""
+        return shingles.pair_jaccard(values, offsets, pairs)
+
+
+def signatures(text: pa.StringArray, *, num_perm: int, seed: int, ngram: int, unit: str = "words") -> np.ndarray:
     """The MinHash signature of each document's set of shingles.
 
     text    [docs] utf8, no nulls
     returns uint32 [docs, num_perm]; every value is MAX_VALUE for a document without shingles
-    raises  ValueError if ngram or num_perm < 1
+    raises  ValueError if ngram or num_perm < 1, or for a unit that is not in shingles.UNITS
     """
     shingles.check_ngram(ngram)
     a, b = permutations(num_perm, seed)
     data, offsets = utf8.view(text)
-    return _signatures(data, offsets, shingles.folded(), a, b, ngram)
+    return _signatures(data, offsets, shingles.folded(unit), a, b, ngram)
 
 
 @kernel.compiled

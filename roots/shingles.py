@@ -1,19 +1,25 @@
 """Shingles: runs of consecutive words, hashed to 64 bits straight from UTF-8, and exact Jaccard similarity.
 
-A token is a maximal run of WORD code points, or one UNSPACED code point alone (see utf8.kinds), in lower
-case. A shingle is `ngram` consecutive tokens; a document of 1 to ngram - 1 tokens has one shingle of all of
-them, and a document without a token has none.
+What a token is, is the unit:
+
+    words   a maximal run of WORD code points, or one UNSPACED code point alone (see utf8.kinds), in lower case
+    code    the same with its case, and each ASCII punctuation mark a token of its own, but for the underscore
+
+A shingle is `ngram` consecutive tokens; a document of 1 to ngram - 1 tokens has one shingle of all of them, and
+a document without a token has none. So two short documents have all their tokens in common, or nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import string
 
 import numpy as np
 import pyarrow as pa
 
 from roots import kernel, utf8
 
+UNITS = ("words", "code")
 BLOCK = 512  # tokens hashed at a time: 4 KB, which stay in the first-level cache
 
 # Odd 64-bit multipliers without structure: the fractional bits of the golden ratio; one of good spectrum
@@ -32,13 +38,19 @@ UNSPACED_BIT = np.uint64(1 << 21)  # above every code point; see `folded`
 
 
 @functools.cache
-def folded() -> np.ndarray:
-    """uint32 [0x110000]: 0 for a separator, else the lower-case code point.
+def folded(unit: str) -> np.ndarray:
+    """uint32 [0x110000]: 0 for a separator, else the code point as it is compared.
 
     UNSPACED_BIT is set in addition where the code point is a token of its own.
+    raises  ValueError for a unit that is not in UNITS
     """
-    kinds = utf8.kinds()
-    table = np.where(kinds == utf8.SEPARATOR, 0, utf8.lowercase()).astype(np.uint32)
+    if unit not in UNITS:
+        raise ValueError(f"shingles: unit must be one of {', '.join(UNITS)}, got {unit!r}")
+    kinds = utf8.kinds().copy()
+    if unit == "code":
+        kinds[[ord(mark) for mark in string.punctuation if mark != "_"]] = utf8.UNSPACED
+    points = np.arange(len(kinds)) if unit == "code" else utf8.lowercase()
+    table = np.where(kinds == utf8.SEPARATOR, 0, points).astype(np.uint32)
     table[kinds == utf8.UNSPACED] |= np.uint32(UNSPACED_BIT)
     return table
 
@@ -77,6 +89,13 @@ def _tokens(data, i, end, table, pending, out, count):
         if lead < ASCII_END:
             i += ONE
             code = np.uint64(table[lead])
+            if code >= UNSPACED_BIT:
+                out[count] = pending
+                count += np.uint64(pending != ZERO)
+                out[count] = code * TOKEN_BASE
+                count += ONE
+                pending = ZERO
+                continue
             # No processor foresees where a word ends, so no branch: always write, and count at an end only.
             word = np.uint64(code != ZERO)
             out[count] = pending
@@ -150,24 +169,24 @@ def check_ngram(ngram: int) -> None:
         raise ValueError(f"shingles: ngram, the tokens in a shingle, must be at least 1, got {ngram}")
 
 
-def hashes(text: pa.StringArray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
+def hashes(text: pa.StringArray, ngram: int, unit: str = "words") -> tuple[np.ndarray, np.ndarray]:
     """Every shingle of every document, in order, repeats included.
 
     text    [docs] utf8, no nulls
     returns values uint64 [shingles];
             offsets int64 [docs + 1]; document i is values[offsets[i]:offsets[i + 1]]
-    raises  ValueError if ngram < 1
+    raises  ValueError if ngram < 1, or for a unit that is not in UNITS
     """
     check_ngram(ngram)
     data, offsets = utf8.view(text)
-    return _hashes(data, offsets, folded(), ngram)
+    return _hashes(data, offsets, folded(unit), ngram)
 
 
 @kernel.compiled
 def _hashes(data, offsets, table, ngram):
     docs = len(offsets) - 1
-    # A token is a byte and a separator, or three bytes of an unspaced script: one per two bytes, rounded up.
-    values = np.empty((np.int64(offsets[docs]) - offsets[0]) // 2 + docs + BLOCK + 1, np.uint64)
+    # A token has a byte or more.
+    values = np.empty(np.int64(offsets[docs]) - offsets[0] + docs + BLOCK + 1, np.uint64)
     bounds = np.zeros(docs + 1, np.int64)
     tokens = np.empty(ngram + BLOCK, np.uint64)
     n = 0
@@ -181,9 +200,9 @@ def _hashes(data, offsets, table, ngram):
     return values[:n], bounds
 
 
-def sets(text: pa.StringArray, ngram: int) -> tuple[np.ndarray, np.ndarray]:
+def sets(text: pa.StringArray, ngram: int, unit: str = "words") -> tuple[np.ndarray, np.ndarray]:
     """The distinct shingles of each document in ascending order; same shape as `hashes`, no repeats."""
-    values, offsets = hashes(text, ngram)
+    values, offsets = hashes(text, ngram, unit)
     return _sorted_unique(values, offsets)
 
 

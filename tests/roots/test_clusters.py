@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roots import clusters, minhash
+from roots import clusters
 
 NODES = 9
 node = st.integers(0, NODES - 1)
@@ -134,7 +134,7 @@ def test_a_bucket_of_a_hundred_thousand_documents_stays_linear():
 
 
 def test_documents_without_shingles_are_no_candidates():
-    keys = np.full(3, minhash.NO_BAND)
+    keys = np.full(3, clusters.NO_KEY)
     assert clusters.candidate_pairs(keys, np.arange(3), 10).shape == (0, 2)
 
 
@@ -145,3 +145,65 @@ def test_no_keys_give_no_pairs():
 def test_a_bucket_must_hold_a_pair():
     with pytest.raises(ValueError, match=r"bucket_max must be 2 or more documents, got 1"):
         pairs_of([], 1)
+
+
+def verdicts_by_definition(order, copies, edges):
+    """(removed, copy, kept, witness, similarity) of each node, in plain Python."""
+    rank = {node: place for place, node in enumerate(order)}
+    equal = closure(copies)
+    stands = [min((m for m in range(NODES) if equal[m] == equal[n]), key=rank.get) for n in range(NODES)]
+    alive = survive_by_definition(order, [(stands[a], stands[b], s) for a, b, s in edges if stands[a] != stands[b]])
+    cluster = closure(copies + edges)
+    out = []
+    for n in range(NODES):
+        gone, witness, similarity = alive[stands[n]]
+        if not gone and stands[n] == n:
+            out.append((False, False, -1, -1, None))
+            continue
+        kept = min((m for m in range(NODES) if cluster[m] == cluster[n]), key=rank.get)
+        out.append((True, not gone, kept, witness if gone else stands[n], similarity if gone else 1.0))
+    return out
+
+
+def closure(edges):
+    labels = list(range(NODES))
+    for _ in range(NODES):
+        for a, b, *_ in edges:
+            labels[a] = labels[b] = min(labels[a], labels[b])
+    return labels
+
+
+@settings(max_examples=100, deadline=None)
+@given(orders, edge_lists, st.lists(st.tuples(node, node), max_size=5))
+def test_a_copy_goes_for_the_first_of_its_like_or_for_that_ones_witness(order, edges, copies):
+    pairs, similarity = edge_arrays(edges)
+    equal = np.array(copies, np.int64).reshape(-1, 2)
+    found = clusters.verdicts(np.array(order, np.int64), equal, pairs, similarity)
+    rows = zip(found.removed, found.copy, found.kept, found.witness, found.similarity, strict=True)
+    assert [(*row[:4], None if np.isnan(row[4]) else row[4]) for row in rows] == verdicts_by_definition(
+        order, copies, edges
+    )
+    clusters.check(found, 0.8)
+
+
+def test_a_document_whose_witness_goes_too_is_a_defect():
+    found = clusters.verdicts(np.arange(3), np.array([[0, 1]]), np.array([[1, 2]]), np.array([0.9]))
+    clusters.check(found, 0.9)
+    with pytest.raises(ValueError, match=r"node 2 is removed at a similarity below 0.95: witness 0, kept 0, similari"):
+        clusters.check(found, 0.95)
+    found.witness[2] = 1
+    with pytest.raises(ValueError, match=r"node 2 is removed for a document that does not stay: witness 1"):
+        clusters.check(found, 0.9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(edge_lists, st.integers(0, 25), st.randoms(use_true_random=False))
+def test_forests_of_parts_merge_into_the_forest_of_the_whole(edges, cut, random):
+    pairs = 2**40 + edge_arrays(edges)[0].astype(np.uint64)
+    random.shuffle(edges)
+    first, second = 2**40 + edge_arrays(edges[:cut])[0], 2**40 + edge_arrays(edges[cut:])[0]
+    whole = clusters.forest(pairs)
+    merged = clusters.forest(np.concatenate([clusters.forest(second), clusters.forest(first)]))
+    assert merged.tolist() == whole.tolist()
+    label = components_by_definition(edges)
+    assert whole.tolist() == [[2**40 + label[n], 2**40 + n] for n in range(NODES) if label[n] != n]

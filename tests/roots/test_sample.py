@@ -327,12 +327,13 @@ def test_exact_duplicates_have_the_bytes_of_their_witness_and_near_ones_do_not()
             assert same == (row["reason"] == "exact_duplicate"), identity
 
 
-def test_a_witness_is_kept_and_stands_before_what_it_removes() -> None:
+def test_a_witness_is_kept_and_is_the_longest_and_of_copies_the_first() -> None:
     place = {identity: n for n, identity in enumerate(expected())}
     for identity, row in expected().items():
         if row["witness"]:
             assert expected()[row["witness"]]["outcome"] == "kept"
-            assert place[row["witness"]] < place[identity]
+            length, first = (len(cleaned()[i][0].encode()) for i in (identity, row["witness"]))
+            assert (-first, place[row["witness"]]) < (-length, place[identity])
 
 
 def test_near_duplicates_are_clearly_near() -> None:

@@ -181,3 +181,26 @@ def test_pair_jaccard_refuses_a_row_that_is_not_there():
 def test_a_shingle_of_no_tokens_is_refused():
     with pytest.raises(ValueError, match=r"ngram, the tokens in a shingle, must be at least 1, got 0"):
         shingles.hashes(pa.array(["a"]), 0)
+
+
+CODE = "if (a_1 != B):\n\treturn  x<<=2 # Größe"
+
+
+def test_code_keeps_its_case_and_its_operators():
+    values, _ = shingles.hashes(pa.array([CODE]), 1, "code")
+    tokens = ["if", "(", "a_1", "!", "=", "B", ")", ":", "return", "x", "<", "<", "=", "2", "#", "Größe"]
+    assert len(values) == len(tokens)
+    assert [values.tolist().index(v) for v in values] == [tokens.index(t) for t in tokens]  # equal where they are
+    words, _ = shingles.hashes(pa.array(["if a_1 return x 2 GRÖSSE"]), 1)
+    assert set(words.tolist()) & set(values.tolist()) == set(words[:5].tolist())
+
+
+def test_code_in_the_smallest_pieces_is_hashed_whole():
+    values, bounds = shingles.hashes(pa.array(["();" * 1000, "{}"]), 10, "code")
+    assert bounds.tolist() == [0, 2991, 2992]
+    assert len(set(values.tolist())) == 4  # the pattern has a period of three
+
+
+def test_an_unknown_unit_is_refused():
+    with pytest.raises(ValueError, match=r"unit must be one of words, code, got 'lines'"):
+        shingles.hashes(pa.array(["a"]), 5, "lines")
