@@ -47,6 +47,8 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         for process in self._processes:
             process.kill()
             process.wait()
+            with contextlib.suppress(BrokenPipeError):  # a job that it did not live to take
+                process.stdin.close()  # type: ignore[union-attr]
         if self._server:
             self._server.stop(None)
         self._files.close()
