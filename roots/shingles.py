@@ -2,8 +2,9 @@
 
 What a token is, is the unit:
 
-    words   a maximal run of WORD code points, or one UNSPACED code point alone (see utf8.kinds), in lower case
-    code    the same with its case, and each ASCII punctuation mark a token of its own, but for the underscore
+    words   a maximal run of WORD code points, or one UNSPACED code point alone (see utf8.kinds), each as
+            utf8.foldings compares it: without case, composed or not, full-width or not
+    code    the same as it is written, and each ASCII punctuation mark a token of its own, but for the underscore
 
 A shingle is `ngram` consecutive tokens; a document of 1 to ngram - 1 tokens has one shingle of all of them, and
 a document without a token has none. So two short documents have all their tokens in common, or nothing.
@@ -34,25 +35,32 @@ FMIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 # the run time here, and makes a float of the sum of a signed and an unsigned number.
 ZERO, ONE, TWO, THREE, FOUR, SIX, TWELVE, EIGHTEEN = (np.uint64(n) for n in (0, 1, 2, 3, 4, 6, 12, 18))
 ASCII_END, TWO_BYTES_END, THREE_BYTES_END, TAIL = (np.uint64(n) for n in (0x80, 0xE0, 0xF0, 0x3F))
-UNSPACED_BIT = np.uint64(1 << 21)  # above every code point; see `folded`
+UNSPACED_BIT, EXPANDED_BIT = np.uint64(1 << 21), np.uint64(1 << 22)  # above every code point; see `folded`
 
 
 @functools.cache
 def folded(unit: str) -> np.ndarray:
-    """uint32 [0x110000]: 0 for a separator, else the code point as it is compared.
+    """uint32 [0x110000 + n]: 0 for a separator, else the code point as it is compared.
 
-    UNSPACED_BIT is set in addition where the code point is a token of its own.
+    UNSPACED_BIT is set in addition where the code point is a token of its own. EXPANDED_BIT says that several or no
+    code points are compared: the other bits are the place, behind 0x110000, of their number and of them.
     raises  ValueError for a unit that is not in UNITS
     """
     if unit not in UNITS:
         raise ValueError(f"shingles: unit must be one of {', '.join(UNITS)}, got {unit!r}")
     kinds = utf8.kinds().copy()
+    points = np.arange(len(kinds), dtype=np.uint32)
     if unit == "code":
         kinds[[ord(mark) for mark in string.punctuation if mark != "_"]] = utf8.UNSPACED
-    points = np.arange(len(kinds)) if unit == "code" else utf8.lowercase()
-    table = np.where(kinds == utf8.SEPARATOR, 0, points).astype(np.uint32)
-    table[kinds == utf8.UNSPACED] |= np.uint32(UNSPACED_BIT)
-    return table
+        return np.where(kinds == utf8.SEPARATOR, 0, points | UNSPACED_BIT * (kinds == utf8.UNSPACED)).astype(np.uint32)
+    origin, length, result = utf8.foldings()
+    single, several = length == 1, length[length != 1].astype(np.int64)
+    points[origin[single]] = result[np.repeat(single, length)]
+    table = np.where(kinds == utf8.SEPARATOR, 0, points | UNSPACED_BIT * (kinds[points] == utf8.UNSPACED))
+    begins = np.cumsum(several) - several
+    table[origin[~single]] = EXPANDED_BIT | (len(table) + begins + np.arange(len(begins))).astype(np.uint64)
+    pieces = np.insert(result[np.repeat(~single, length)], begins, several)  # of each their number, then they
+    return np.concatenate([table, pieces]).astype(np.uint32)
 
 
 @kernel.inlined
@@ -107,6 +115,11 @@ def _tokens(data, i, end, table, pending, out, count):
         code = np.uint64(table[point])
         if ZERO < code < UNSPACED_BIT:
             pending = (pending ^ code) * TOKEN_BASE
+            continue
+        if code >= EXPANDED_BIT:
+            place = code ^ EXPANDED_BIT
+            for k in range(place + ONE, place + ONE + np.uint64(table[place])):
+                pending = (pending ^ np.uint64(table[k])) * TOKEN_BASE
             continue
         if pending != ZERO:
             out[count] = pending

@@ -86,9 +86,25 @@ def lowercase() -> np.ndarray:
 
 
 @functools.cache
+def foldings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What word characters are compared as, where that is not themselves: code points int32 [n], how many each
+    becomes uint8 [n], and those, end to end, int32.
+
+    A code point becomes the compatibility decomposition (NFKD) of its full case folding where that consists of WORD
+    characters; or else its composed form (kana keep their marks, Hangul does not); a default ignorable one (soft
+    hyphen, joiners, variation selectors) becomes nothing. Marks are not put in canonical order: text in NFC, NFD,
+    NFKC or NFKD is in it already.
+
+    source  Unicode 14.0, section 3.13 (toNFKC_Casefold, of which this is the decomposed form)
+    """
+    return _tables()["fold_from"], _tables()["fold_length"], _tables()["fold_to"]
+
+
+@functools.cache
 def _tables() -> dict[str, np.ndarray]:
     with (resources.files("roots.tables") / "unicode.npz").open("rb") as file, np.load(file) as tables:
         kind = tables["kind"]
         lower = np.arange(0x110000, dtype=np.int32)
         lower[tables["lower_from"]] = tables["lower_to"]
-    return {"kind": kind, "lower": lower}
+        folds = {name: tables[name] for name in ("fold_from", "fold_length", "fold_to")}
+    return {"kind": kind, "lower": lower, **folds}
