@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import exchange, manifest, recipe, stage
-from roots import clusters, exact, minhash, utf8
+from roots import clusters, exact, minhash, simhash, utf8
 
 EARLIER = "annotate"
 MEMBERS_MAX = 50_000  # documents that one task verifies, about; a larger component has a task of its own
@@ -63,12 +63,21 @@ def _ranks(context: stage.Context) -> dict[str, int]:
     return {source: len(patterns) if place is None else place for source, place in found.items()}
 
 
-def comparison(plan_of: recipe.Dedup, language: str) -> minhash.Comparison:
+def comparison(plan_of: recipe.Dedup, language: str) -> minhash.Comparison | simhash.Comparison:
     """How the documents of a language are compared."""
-    unit = plan_of.shingles.get(language, plan_of)
+    if plan_of.method == "simhash":
+        unit = "space" if language == "en" else "character"  # conf/*.yaml of the original
+        return simhash.Comparison(unit=unit, distance_max=plan_of.simhash.distance_max, blocks=plan_of.simhash.blocks)
+    shingles = plan_of.shingles.get(language, plan_of)
     bands, rows = minhash.bands_and_rows(plan_of.num_perm, plan_of.threshold, plan_of.recall_min)
     return minhash.Comparison(
-        num_perm=plan_of.num_perm, seed=plan_of.seed, unit=unit.unit, ngram=unit.ngram, bands=bands, rows=rows
+        num_perm=plan_of.num_perm,
+        seed=plan_of.seed,
+        unit=shingles.unit,
+        ngram=shingles.ngram,
+        bands=bands,
+        rows=rows,
+        similarity_min=plan_of.threshold,
     )
 
 
@@ -364,11 +373,12 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
         _files(context, "work/dedup-sets", ".seg"), partition, np.dtype("<u8"), folder / "scratch"
     )
     bounds = np.concatenate([[0], np.cumsum(heads["features"])])
-    similarity = comparison(plan_of, "").similarity(values, bounds, pairs)
-    verified = similarity >= plan_of.threshold
+    compared = comparison(plan_of, "")
+    similarity = compared.similarity(values, bounds, pairs)
+    verified = similarity >= compared.similarity_min
     order = _order(plan_of.survivor, docs, heads["text_bytes"], ids, task.options["ranks"])
     found = clusters.verdicts(order, equal, pairs[verified], similarity[verified])
-    clusters.check(found, plan_of.threshold)
+    clusters.check(found, compared.similarity_min)
     gone = np.flatnonzero(found.removed)
     records = np.empty(len(gone), DUPLICATE)
     records["doc"], records["similarity"], records["copy"] = docs[gone], found.similarity[gone], found.copy[gone]

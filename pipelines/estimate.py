@@ -28,7 +28,7 @@ def table(context: stage.Context, until: str, workers: int) -> Iterator[str]:
     """Lines of a table: a line for each stage, then the sums."""
     plan_of = context.recipe
     yield f"recipe {plan_of.name}: {plan_of.about}".rstrip(": ")
-    if plan_of.dedup.near:
+    if plan_of.dedup.near and plan_of.dedup.method == "minhash":
         bands, rows = minhash.bands_and_rows(plan_of.dedup.num_perm, plan_of.dedup.threshold, plan_of.dedup.recall_min)
         found = float(minhash.theory(plan_of.dedup.threshold, bands, rows))
         yield (

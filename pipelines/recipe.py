@@ -121,11 +121,20 @@ class Shingles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimHash:
+    """The original's near duplicates; roots.simhash."""
+
+    distance_max: int  # bits of 64 in which near documents may differ
+    blocks: int  # of bits, by which they are searched; more than distance_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dedup:
     """Duplicates over all sources, and which of them stays."""
 
     exact: bool
     near: bool
+    method: str  # of near duplicates: minhash, or simhash as the original
     num_perm: int  # values of a MinHash signature
     seed: int
     unit: str  # of a shingle; roots.shingles says what the units are
@@ -136,6 +145,7 @@ class Dedup:
     survivor: tuple[str, ...]  # what decides which duplicate stays, in order: priority, length (longest); then the id
     removed_share_max: float  # of a source's documents; where more are duplicates the run stops
     guarded_documents_min: int  # sources of fewer documents are not held to removed_share_max
+    simhash: SimHash
     priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay before the others'
     shingles: dict[str, Shingles] = field(default_factory=dict)  # of languages that have others
 
@@ -371,6 +381,12 @@ def _check(recipe: Recipe, file: Path) -> None:
         (("ingest", "rejected_share_max"), 0 <= recipe.ingest.rejected_share_max <= 1, "from 0 to 1"),
         (("ingest", "damaged_files_max"), recipe.ingest.damaged_files_max >= 0, "at least 0"),
         (("dedup", "threshold"), 0 < recipe.dedup.threshold <= 1, "above 0, at most 1"),
+        (("dedup", "method"), recipe.dedup.method in ("minhash", "simhash"), "minhash or simhash"),
+        (
+            ("dedup", "simhash"),
+            0 <= recipe.dedup.simhash.distance_max < recipe.dedup.simhash.blocks <= 16,
+            "of distance_max below blocks, and at most 16 blocks",
+        ),
         (("dedup", "unit"), recipe.dedup.unit in shingles.UNITS, f"one of {', '.join(shingles.UNITS)}"),
         (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),
         (

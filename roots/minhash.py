@@ -69,6 +69,7 @@ class Comparison:
     unit: str
     bands: int
     rows: int
+    similarity_min: float
 
     def keys(self, text: pa.StringArray) -> np.ndarray:
         """uint64 [docs, bands], see `band_keys`."""

@@ -71,6 +71,15 @@ def mix(x):
     return x ^ (x >> np.uint64(33))
 
 
+@kernel.compiled
+def mixed(values):
+    """`mix` of each value of an array of uint64."""
+    out = np.empty_like(values)
+    for k in range(values.size):
+        out.flat[k] = mix(values.flat[k])
+    return out
+
+
 @kernel.inlined
 def _wide(data, i, lead):
     """The code point of two to four bytes at byte i, the first being `lead`, and its width (uint64)."""

@@ -94,9 +94,8 @@ def main() -> None:
         fold_length=np.array([len(to) for to in folding.values()], np.uint8),
         fold_to=np.array([ord(part) for to in folding.values() for part in to], np.int32),
     )
-    print(
-        f"wrote {path}: {int((kind > 0).sum())} word characters, {len(source)} lower-case pairs, {len(folding)} foldings"
-    )
+    words = int((kind > 0).sum())
+    print(f"wrote {path}: {words} word characters, {len(source)} lower-case pairs, {len(folding)} foldings")
 
 
 if __name__ == "__main__":

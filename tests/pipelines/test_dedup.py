@@ -104,3 +104,12 @@ def test_a_source_that_would_mostly_vanish_stops_the_run_and_is_named(tmp_path: 
         run.run(context, "dedup", runner.Engine(), lambda progress: None)
     raised = recipe.load(Path("folder.toml"), [f"sources.folder={folder}", *guard, "dedup.removed_share_max=0.75"])
     run.run(stage.Context(tmp_path / "out", raised), "dedup", runner.Engine(), lambda progress: None)
+
+
+def test_simhash_finds_what_differs_in_few_bits_and_leaves_short_texts_alone(tmp_path: Path) -> None:
+    base = words(400)
+    file = write(tmp_path / "a.jsonl", {"a": base, "b": base[:-1], "far": words(400), "short": ["a"], "brief": ["b"]})
+    found = duplicates(tmp_path, [file], "dedup.method=simhash")
+    assert found.keys() == {"b"}
+    assert found["b"][:3] == ("near", "a", "a")
+    assert found["b"][3] >= 60 / 64 - 0.01
