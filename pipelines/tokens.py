@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import manifest, stage
-from tokenizer import encode, learn, report
+from tokenizer import count, encode, learn, report
 
 REPORT_BYTES = 2 * 2**20  # of each language's text that the report encodes
 
@@ -45,22 +44,18 @@ def _budgets(parts: list[manifest.Manifest], most: int) -> Iterator[tuple[str, i
 
 def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     settings_of = context.recipe.tokenizer
-    notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        learned = learn.train(
-            (text.to_pylist() for _, text in _texts(task, context, task.options["budgets"])),
-            settings_of.vocab_size,
-            pair_count_min=settings_of.min_frequency,
-            token_bytes_max=settings_of.max_token_length or None,
-        )
-        notes += [str(warning.message) for warning in caught if warning.category is UserWarning]
-    learn.save(learned, folder)
+    learned = learn.learn(
+        count.of(text for _, text in _texts(task, context, task.options["budgets"])),
+        settings_of.vocab_size,
+        pair_count_min=settings_of.min_frequency,
+        token_bytes_max=settings_of.max_token_length or None,
+    )
+    learn.save(learned.tokenizer(), folder)
     encoder = encode.Encoder(folder)
     budgets = {code: min(budget, REPORT_BYTES) for code, budget in task.options["budgets"].items()}
     rows, counts = report.rows(_texts(task, context, budgets), encoder)
     report.write(folder, rows, report.vocabulary(encoder, counts))
-    facts = {"vocab_size": encoder.vocab_size, "sha256": encoder.sha256, "notes": notes}
+    facts = {"vocab_size": encoder.vocab_size, "sha256": encoder.sha256, "notes": learned.notes()}
     return stage.Result(facts=facts)
 
 

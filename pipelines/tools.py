@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage
 from roots import langid
 from roots import pii as personal
+from tokenizer import count as piece_count
 from tokenizer import encode, learn, report, shards
 
 LANGUAGE = "en"  # the frame wants a language of each source; no tool here looks at it
@@ -110,9 +111,11 @@ def langid_evaluate(files: list[Path], model: str, sha256: str) -> Iterator[str]
 
 def tokenizer_train(files: list[Path], output: Path, vocab_size: int, text_field: str) -> str:
     plan_of = _recipe(files, "", text_field, [])
-    learned = learn.train((batch.column("text").to_pylist() for batch in _documents(plan_of)), vocab_size)
-    digests = learn.save(learned, output)
-    return f"{learned.get_vocab_size():,} entries in {output} (tokenizer.json sha256 {digests['tokenizer.json']})"
+    learned = learn.learn(piece_count.of(batch.column("text") for batch in _documents(plan_of)), vocab_size)
+    digests = learn.save(learned.tokenizer(), output)
+    for note in learned.notes():
+        sys.stderr.write(f"roots: {note}\n")
+    return f"{learned.vocab_size:,} entries in {output} (tokenizer.json sha256 {digests['tokenizer.json']})"
 
 
 def tokenizer_encode(files: list[Path], tokenizer: Path, output: Path, text_field: str) -> str:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tokenizer import encode, learn
+from tokenizer import count, encode, learn
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps, the fox does not!\n\n" * 3,
@@ -26,7 +27,7 @@ def texts() -> list[str]:
 def folder(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a saved tokenizer of 420 tokens."""
     place = tmp_path_factory.mktemp("tokenizer")
-    learn.save(learn.train(iter([texts]), 420), place)
+    learn.save(learn.learn(count.of([pa.array(texts)]), 420).tokenizer(), place)
     return place
 
 

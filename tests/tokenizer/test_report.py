@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import encode, learn, report
+from tokenizer import count, encode, learn, report
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> encode.Encoder:
     """The bytes and one merge, `ab`: tokens can be counted by hand."""
     folder = tmp_path_factory.mktemp("plain")
-    learn.save(learn.train(iter([["abab"]]), 261), folder)
+    learn.save(learn.learn(count.of([pa.array(["abab"])]), 261).tokenizer(), folder)
     return encode.Encoder(folder)
 
 

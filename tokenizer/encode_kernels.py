@@ -1,0 +1,103 @@
+"""Encoding documents of raw bytes: a cache of whole pieces before the merges.
+
+A line of the cache is 64 bytes, one memory access: uint64 [8]
+    0       the piece's hash, its lower 16 bits replaced by its bytes (8 bits) and its ids (8 bits); 0 = empty
+    1 to 3  its bytes, little-endian, zeros behind
+    4 to 7  its ids, two to a word
+Longer pieces, and pieces of more ids, are merged each time. A newcomer takes the place of what stood in its line.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roots import kernel
+from tokenizer import bpe, pieces
+
+LINES = 2**18  # 16 MiB
+KEY_BYTES, KEY_IDS = 24, 8
+GOLDEN, MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+HEAD = ~np.uint64(0xFFFF)
+HALF, BYTE, EIGHT, ID_MASK = np.uint64(32), np.uint64(0xFF), np.uint64(8), np.uint64(0xFFFFFFFF)
+ALL, ZERO = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0)
+
+
+@kernel.compiled
+def _word(data, start, end):
+    """Up to eight bytes from `start` on, little-endian, zeros for what lies at or behind `end`."""
+    value = ZERO
+    if start + 8 <= len(data):
+        for k in range(8):  # the compiler makes one load of it
+            value |= np.uint64(data[start + k]) << np.uint64(8 * k)
+        if end - start < 8:
+            value &= ALL >> np.uint64(64 - 8 * max(0, end - start)) if end > start else ZERO
+        return value
+    for k in range(end - start):
+        value |= np.uint64(data[start + k]) << np.uint64(8 * k)
+    return value
+
+
+@kernel.inlined
+def _blend(h, value):
+    h = (h ^ value) * GOLDEN
+    return h ^ (h >> HALF)
+
+
+@kernel.compiled
+def encode(data, offsets, found, cache, ids, ends, met):
+    """The ids of all documents, end to end in `ids`, which has room for an id a byte; returns how many.
+
+    ends    int64 [docs + 1], where each document's ids end; ends[0] = 0
+    met     int64 [2], pieces and those that were in the cache are added
+    """
+    ranks = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
+    mask = np.uint64(len(cache) - 1)
+    at, looked, hits = np.int64(0), 0, 0
+    ends[0] = 0
+    for doc in range(len(offsets) - 1):
+        start, end = np.int64(offsets[doc]), np.int64(offsets[doc + 1])
+        while start < end:
+            stop = pieces.piece_end(data, start, end)
+            size = stop - start
+            looked += 1
+            if size > KEY_BYTES:
+                at += bpe.merge_piece(data, start, stop, found, ids, at, ranks)
+                start = stop
+                continue
+            a = _word(data, start, min(stop, start + 8))
+            b = _word(data, start + 8, min(stop, start + 16)) if size > 8 else ZERO
+            c = _word(data, start + 16, stop) if size > 16 else ZERO
+            h = _blend(_blend(_blend(np.uint64(size) * MIX, a), b), c) * MIX
+            h ^= h >> HALF
+            line = np.int64(h & mask)
+            head = (h & HEAD) | np.uint64(size)
+            if (
+                cache[line, 0] & ~(BYTE << EIGHT) == head
+                and cache[line, 1] == a
+                and cache[line, 2] == b
+                and cache[line, 3] == c
+            ):
+                hits += 1
+                n = np.int64((cache[line, 0] >> EIGHT) & BYTE)
+                for k in range((n + 1) >> 1):
+                    pair = cache[line, 4 + k]
+                    ids[at + 2 * k] = np.int32(pair & ID_MASK)
+                    if 2 * k + 1 < n:
+                        ids[at + 2 * k + 1] = np.int32(pair >> HALF)
+                at += n
+            else:
+                n = bpe.merge_piece(data, start, stop, found, ids, at, ranks)
+                if n <= KEY_IDS:
+                    cache[line, 0] = head | np.uint64(n) << EIGHT
+                    cache[line, 1], cache[line, 2], cache[line, 3] = a, b, c
+                    for k in range((n + 1) >> 1):
+                        pair = np.uint64(ids[at + 2 * k])
+                        if 2 * k + 1 < n:
+                            pair |= np.uint64(ids[at + 2 * k + 1]) << HALF
+                        cache[line, 4 + k] = pair
+                at += n
+            start = stop
+        ends[doc + 1] = at
+    met[0] += looked
+    met[1] += hits
+    return at
