@@ -25,10 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 sources_app = typer.Typer(help="The catalogue of the 498 ROOTS sources.", no_args_is_help=True)
+crawl_app = typer.Typer(help="Web pages: Common Crawl, and a crawl parted by language.", no_args_is_help=True)
 langid_app = typer.Typer(help="Language identification on plain files.", no_args_is_help=True)
 tokenizer_app = typer.Typer(help="The byte-level BPE tokenizer on plain files.", no_args_is_help=True)
 shards_app = typer.Typer(help="Binary token shards (.bin/.idx).", no_args_is_help=True)
 app.add_typer(sources_app, name="sources")
+app.add_typer(crawl_app, name="crawl")
 app.add_typer(langid_app, name="langid")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(shards_app, name="shards")
@@ -247,6 +249,55 @@ def sources_steps() -> None:
 
         for line in listing.steps():
             typer.echo(line)
+
+
+@crawl_app.command("lookup")
+def crawl_lookup(
+    url: Annotated[str, typer.Argument(help="Address, or how it begins: example.org/news/")],
+    crawl: Annotated[list[str], typer.Option(help="Crawl to look in, e.g. CC-MAIN-2021-04; may be repeated.")],
+    output: Annotated[Path, typer.Option(help="File to write: a capture a line, JSON.")],
+    match: Annotated[str, typer.Option(help="prefix, exact, host or domain.")] = "prefix",
+    index: Annotated[str, typer.Option(help="Address of the index server.")] = "https://index.commoncrawl.org",
+) -> None:
+    """Ask Common Crawl's index for the latest capture of each address; writes where their records lie."""
+    with _faults():
+        from pipelines import commoncrawl
+
+        found = commoncrawl.lookup(url, crawl, index, match=match)
+        commoncrawl.write_captures(output, found)
+        typer.echo(f"{len(found):,} addresses, {sum(each.length for each in found):,} bytes to fetch, in {output}")
+
+
+@crawl_app.command("fetch")
+def crawl_fetch(
+    captures: Annotated[Path, typer.Argument(help="File that `roots crawl lookup` wrote.")],
+    output: Annotated[Path, typer.Option(help="Folder for the .warc.gz files; the same call again resumes.")],
+    connections: Annotated[int, typer.Option(min=1, help="Files fetched side by side.")] = 2,
+    data: Annotated[str, typer.Option(help="Address of the data server.")] = "https://data.commoncrawl.org",
+) -> None:
+    """Fetch the records of captures by byte range, each checked, into .warc.gz files; exit 1 if none was to be had."""
+    with _faults():
+        from pipelines import commoncrawl, stage
+
+        wanted = commoncrawl.read_captures(captures)
+        got = commoncrawl.fetch(wanted, output, data, connections=connections)
+        for reason, count in sorted(got.reasons.items()):
+            typer.echo(f"roots: {count:,} records failed: {reason}", err=True)
+        typer.echo(
+            f"{got.records:,} records fetched, {got.failed:,} failed, {got.kept_files:,} files were there already"
+        )
+        if got.failed and not got.records:
+            raise stage.StageFailed(f"none of {got.failed:,} records was to be had; {output}/*.failed.jsonl says why")
+
+
+@crawl_app.command("split")
+def crawl_split(output: RunArgument, workers: WorkersOption = 1) -> None:
+    """Part the cleaned pages of a run by language, into a folder of sources DIR/split."""
+    with _faults():
+        from pipelines import progress, run, runner, split
+
+        with progress.shown() as watch:
+            run.run_one(runner.load_context(output, 1024), split.STAGE, runner.Engine(workers=workers), watch)
 
 
 @langid_app.command("train")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, stage, tokens
+from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, split, stage, tokens
+from roots import languages
 
 GROUPS = ("ingest", "clean", "annotate", "dedup", "redact", "cards", "tokenizer", "shards")
 RECIPE = "recipe.toml"  # the resolved recipe of a run
@@ -18,7 +19,18 @@ def stages(context: stage.Context, until: str = GROUPS[-1]) -> Iterator[stage.St
     """The stages up to a group. Cleaning has as many rounds as its sources need, known once they are ingested."""
     last = GROUPS.index(until)
     for name in GROUPS[: last + 1]:
+        if name == "annotate":
+            _refuse_several_languages(context)
         yield from group(name, context)
+
+
+def _refuse_several_languages(context: stage.Context) -> None:
+    several = sorted({part.source for part in context.manifests("clean") if part.language == languages.SEVERAL})
+    if several:
+        raise ValueError(
+            f"source {several[0]} is of several languages, and what comes after cleaning wants one: stop there "
+            "(--until clean), part it with `roots crawl split OUT`, and run the parts (--set sources.folder=OUT/split)"
+        )
 
 
 def group(name: str, context: stage.Context) -> list[stage.Stage]:
@@ -42,11 +54,11 @@ _FIXED = {
 
 def find(name: str) -> stage.Stage:
     """A stage by its name, for a worker."""
-    every = [s for group in _FIXED.values() for s in group] + clean.stages(ROUNDS_MAX)
+    every = [s for group in _FIXED.values() for s in group] + [split.STAGE, *clean.stages(ROUNDS_MAX)]
     return next(s for s in every if s.name == name)
 
 
 def group_of(name: str) -> str:
     """The group of a stage by its name; "" for a folder that is no stage's."""
-    every = [s for group in _FIXED.values() for s in group] + clean.stages(ROUNDS_MAX)
+    every = [s for group in _FIXED.values() for s in group] + [split.STAGE, *clean.stages(ROUNDS_MAX)]
     return next((s.group for s in every if s.name == name), "")

@@ -5,6 +5,7 @@
     text       a document a file
     csv, tsv   with a header
     parquet    any columns
+    warc       web pages, as HTML; plain or .gz; records of other types, and their headers, are passed over
     datasets   a data set of the Hugging Face hub (streamed) or a local folder of one
     pydoc      the interpreter's own documentation topics
 
@@ -34,9 +35,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from pipelines import recipe
+from pipelines import recipe, warc
 from pipelines.stage import Rejects, Slice
-from roots import schema
+from roots import html, schema
 
 BATCH_BYTES = 4 * 2**20  # text gathered before a batch is handed on
 BLOCK_BYTES = 2**20  # read at a time
@@ -50,6 +51,8 @@ FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".txt": "text",
+    ".warc": "warc",
+    ".wet": "warc",
 }
 COMPRESSED = (".gz", ".zst")
 SPLITTABLE = ("jsonl", "lines")  # uncompressed files of these are cut between lines
@@ -414,6 +417,50 @@ def _records(batch: _Batch, records: Iterable[dict[str, Any] | UnicodeDecodeErro
             yield batch.take()
 
 
+def _warc(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+    limit = batch.job.record_bytes_max
+    with opened(path, part.label) as file:
+        for number, record in enumerate(warc.records(file, limit)):
+            batch.record = number
+            if record.kind not in ("response", "resource", "conversion"):
+                continue
+            page = _page(record, limit)
+            if isinstance(page, str):
+                reason, _, detail = page.partition(": ")
+                batch.reject(reason, detail, record.offset, (record.block or b"")[:200])
+            elif batch.add(*page, record.offset, b""):
+                yield batch.take()
+
+
+def _page(record: warc.Record, limit: int) -> tuple[str, None, str] | str:
+    """(text, no id, metadata) of a record, or `reason: detail`."""
+    if record.block is None:
+        return f"record_too_large: more than {limit} bytes"
+    if not record.intact:
+        return "wrong_digest: the block is not the one that its WARC-Block-Digest is of"
+    body, content_type = record.block, record.headers.get("content-type", "")
+    if record.kind == "response":
+        try:
+            response = warc.response(record.block, limit)
+        except ValueError as error:
+            return f"bad_http: {error}"
+        if response.status != 200:
+            return f"http_status: {response.status}"
+        body, content_type = response.body, response.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (*html.PAGE_TYPES, "text/plain"):
+        return f"no_page: its Content-Type is {kind!r}"
+    text = html.decoded(body, content_type)
+    if text is None:
+        return "unknown_encoding: no encoding fits its bytes"
+    meta = {
+        "url": record.headers.get("warc-target-uri", "").strip("<>"),
+        "date": record.headers.get("warc-date", ""),
+        "content_type": kind,
+    }
+    return text, None, orjson.dumps(meta).decode()
+
+
 def _datasets(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
     """One shard (`start` of `end`) of a data set, through the `datasets` library; nothing of it is executed."""
     from pipelines import hub
@@ -437,6 +484,7 @@ _READERS: dict[str, Callable[[_Batch, Slice, Path], Iterator[pa.RecordBatch]]] =
     "csv": lambda batch, part, path: _table_text(batch, part, path, ","),
     "tsv": lambda batch, part, path: _table_text(batch, part, path, "\t"),
     "parquet": _parquet,
+    "warc": _warc,
     "datasets": _datasets,
     "pydoc": _pydoc,
 }

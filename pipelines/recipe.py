@@ -40,9 +40,9 @@ class Run:
 class SourceOptions:
     """How one source is read, where it differs from the default of its format."""
 
-    language: str = ""  # ROOTS code; needed where the name does not state it
+    language: str = ""  # ROOTS code, needed where the name does not state it; mul: several, to be parted
     path: str = ""  # a folder or file outside `sources.folder`; python:stdlib is the interpreter's library
-    format: str = ""  # jsonl, parquet, csv, tsv, lines (a document a line), text (a document a file), pydoc
+    format: str = ""  # jsonl, parquet, csv, tsv, warc, lines (a document a line), text (a document a file), pydoc
     glob: str = ""  # which files, e.g. *.py
     text: str = "text"  # column of the text
     id: str = ""  # column of the id; "" numbers the records

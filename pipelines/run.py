@@ -62,6 +62,12 @@ def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watche
                 _bring(each, context, engine, pool, watch)
 
 
+def run_one(context: stage.Context, chosen: stage.Stage, engine: runner.Engine, watch: Watcher) -> None:
+    """Bring a stage beside the path to its end, on what a run has left; the same call again resumes."""
+    with locked(context.output), workers.Pool(1 if engine.remote else engine.workers) as pool:
+        _bring(chosen, context, engine, pool, watch)
+
+
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
     """Hold the output folder for this process."""

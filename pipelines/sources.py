@@ -82,7 +82,9 @@ def _of_folder(wanted: recipe.Sources) -> list[Input]:
 
 def _is_source(name: str, wanted: recipe.Sources) -> bool:
     """Whether a sub-folder's name says that it is a source: lm_..., a name of the catalogue, or one with options."""
-    return name.startswith("lm_") or catalogue.get(name) is not None or name in wanted.options
+    return (
+        name.startswith("lm_") or catalogue.get(name) is not None or recipe.matching(wanted.options, name) is not None
+    )
 
 
 def passed_over(plan: recipe.Recipe) -> list[str]:
@@ -144,6 +146,8 @@ def _visible(path: Path, folder: Path) -> bool:
 
 
 def _language(name: str, options: recipe.SourceOptions) -> str:
+    if options.language == languages.SEVERAL:
+        return languages.SEVERAL
     if options.language:
         return languages.find(options.language).code
     known = catalogue.get(name)

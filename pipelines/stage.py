@@ -226,7 +226,7 @@ def move(
     """
     stem = folder / task.name
     writer = sink.ShardWriter(Path(f"{stem}.parquet"), schema, sink.PUBLISHED if publish else sink.PASSING)
-    removed = _Removed(sample)
+    removed = Removed(sample)
     documents = bytes_in = bytes_kept = 0
     found: dict[str, int] = {}
     kept_facts = corpus_facts.Facts.zero()
@@ -263,7 +263,7 @@ def move(
     return Result(counts=counts, row_groups=tuple(row_groups), facts=facts)
 
 
-class _Removed:
+class Removed:
     """Counts what a stage removes, and keeps a few of each reason for people to look at."""
 
     def __init__(self, sample: int):

@@ -29,7 +29,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roots import exact, lines, segment, stopwords, utf8
+from roots import code, exact, html, lines, segment, stopwords, utf8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -221,8 +221,9 @@ def _meta(docs: pa.RecordBatch, key: str) -> list[str | None]:
     return [value if isinstance(value, str) else None for value in values]
 
 
-def _document_key(docs: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    return exact.document_keys(_text(docs)), np.ones(docs.num_rows, bool)
+def _keyed(keys: Callable[[pa.StringArray], np.ndarray]) -> Callable[[pa.RecordBatch], tuple[np.ndarray, np.ndarray]]:
+    """Keys of the texts; every document has one."""
+    return lambda docs: (keys(_text(docs)), np.ones(docs.num_rows, bool))
 
 
 def _url_key(cut: Callable[[str], str]) -> Callable[[pa.RecordBatch], tuple[np.ndarray, np.ndarray]]:
@@ -252,6 +253,11 @@ def _without_lines(*marks: str) -> Callable[[pa.RecordBatch], pa.StringArray]:
 
 def _not_user_page(docs: pa.RecordBatch) -> np.ndarray:
     return np.array([title is None or not title.startswith("User ") for title in _meta(docs, "title")], bool)
+
+
+def _is_of_a_language(docs: pa.RecordBatch) -> np.ndarray:
+    paths = zip(_meta(docs, "path"), _text(docs).to_pylist(), strict=True)
+    return np.array([code.language(path or "", text) is not None for path, text in paths], bool)
 
 
 def _is_text(docs: pa.RecordBatch) -> np.ndarray:
@@ -365,7 +371,7 @@ _ALL: tuple[Step, ...] = (
     ),
     FirstKept(
         "dedup_document",
-        _document_key,
+        _keyed(exact.document_keys),
         "duplicate_document",
         "dedup: less white space, digits, ASCII punctuation",
     ),
@@ -418,6 +424,57 @@ _ALL: tuple[Step, ...] = (
         Map(f"split_sentences_{language}", _sentences(language), f"maps: {splitter}; roots.segment says what differs")
         for splitter, split in SENTENCE_SPLITTERS.items()
         for language in split
+    ),
+    # the pseudo-crawl before it is parted by language: data-preparation, sourcing/cc_pseudo_crawl/python_scripts
+    Map("extract_html_text", lambda docs: html.texts(_text(docs)), "extract_text/; roots.html says what differs"),
+    FirstKept("dedup_text", _keyed(exact.text_keys), "duplicate_text", "preprocess_dataset.py: distinct pages"),
+    RareLines(
+        "dedup_seed_lines",
+        0,
+        11,
+        "template_line",
+        "preprocess_dataset.py: on more than 10 pages and more than 1 % of them; there of 10,000 pages at most",
+        once_a_document=True,
+        share_max=0.01,
+    ),
+    Filter(
+        "filter_small_docs_chars_33",
+        lambda docs: np.asarray(pc.greater_equal(pc.utf8_length(_text(docs)), 33)),
+        "too_few_characters",
+        "preprocess_dataset.py: above 32",
+    ),
+    FirstKept(
+        "dedup_text_without_spaces",
+        _keyed(exact.spaceless_keys),
+        "duplicate_text",
+        "preprocess_dataset.py; processing.py",
+    ),
+    Map(
+        "dedup_lines_in_document",
+        lambda docs: lines.without_repeats(_text(docs)),
+        "doc_by_doc_line_dedup.py; there lines are not stripped",
+    ),
+    # source code: data-preparation, sourcing/code_dataset/processing.py
+    Filter(
+        "filter_code_longest_line", lambda docs: code.has_no_overlong_line(_text(docs)), "overlong_line", "first test"
+    ),
+    Filter(
+        "filter_code_shape", lambda docs: code.has_shape_of_code(_text(docs)), "not_shaped_like_code", "second test"
+    ),
+    Filter(
+        "filter_code_licence",
+        lambda docs: code.is_free_of_gpl(_meta(docs, "license")),
+        "gpl_licence",
+        "README.md: what was meant",
+    ),
+    Filter(
+        "filter_code_licence_as_published",
+        lambda docs: code.is_gpl_as_published(_meta(docs, "license")),
+        "not_gpl_licence",
+        "processing.py: what was done",
+    ),
+    Filter(
+        "filter_code_language", _is_of_a_language, "no_known_extension", "query.sql: 25 extensions; here .c, .h too"
     ),
     Later("oscar_document_modification", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),
     Later("oscar_quality_filters", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),

@@ -141,6 +141,16 @@ def document_keys(text: pa.StringArray) -> np.ndarray:
     return _document_keys(*utf8.view(text), classes())
 
 
+def spaceless_keys(text: pa.StringArray) -> np.ndarray:
+    """The key of each text less its white space.
+
+    text    [docs] utf8, no nulls
+    returns uint64 [docs, 2]
+    source  BigScience data-preparation, sourcing/cc_pseudo_crawl (preprocess_dataset.py) and code_dataset
+    """
+    return _document_keys(*utf8.view(text), np.where(classes() == WHITESPACE, np.uint8(WHITESPACE), np.uint8(0)))
+
+
 @kernel.compiled
 def _document_keys(data, offsets, table):
     docs = len(offsets) - 1

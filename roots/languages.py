@@ -20,6 +20,8 @@ NATURAL_COUNT = 46  # summary of arXiv 2211.05100; Simplified and Traditional Ch
 PROGRAMMING_COUNT = 13  # the same
 PUBLISHED_BYTES = 1_614_479_114_961  # sum of the 46 rows and of code in Table 1 of arXiv 2211.05100
 
+SEVERAL = "mul"  # of a source that is to be parted by language first: ISO 639-2, several languages
+
 # `zh` names as data-preparation cleans them (clean_helpers/utils.py); any other `zh*` is an error there
 CHINESE = {"zh": "zhs", "zh-cn": "zhs", "zhs": "zhs", "zh-tw": "zht", "zht": "zht"}
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from roots import kernel, utf8
+from roots import exact, kernel, utf8
 
 LINE_FEED, SPACE = 10, 32
 
@@ -70,6 +70,12 @@ def first_in_document(keys: np.ndarray, line_offsets: np.ndarray) -> np.ndarray:
     begins[1:] = np.any(ordered[1:] != ordered[:-1], axis=1) | (of[1:] != of[:-1])
     first[order[begins]] = True
     return first
+
+
+def without_repeats(text: pa.StringArray) -> pa.StringArray:
+    """The documents without the lines that stood in them before; empty lines stay, all lines are stripped."""
+    keys, line_offsets, chars, spans = exact.line_keys(text)
+    return exact.join_lines(text, spans, line_offsets, first_in_document(keys, line_offsets) | (chars == 0))
 
 
 def frequent(keys: np.ndarray, count_min: int) -> np.ndarray:

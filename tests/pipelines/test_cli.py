@@ -140,7 +140,8 @@ def test_the_steps_say_which_are_implemented() -> None:
     assert any(
         line.startswith("dedup_document ") and "479 sources" in line and " implemented" in line for line in lines
     )
-    assert any(line.startswith("split_sentences_en ") and "not implemented" in line for line in lines)
+    assert any(line.startswith("simhash_near_dedup ") and "in stage dedup" in line for line in lines)
+    assert lines[-1] == "41 steps, 0 missing"
 
 
 def test_help_is_quick_to_load() -> None:

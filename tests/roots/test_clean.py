@@ -281,6 +281,31 @@ def test_a_line_of_a_large_source_is_frequent_above_a_share_of_its_documents():
     assert [step.frequent_from(n) for n in (0, 1099, 1100, 2000, 2099)] == [11, 11, 12, 21, 21]
 
 
+def test_lines_that_a_site_repeats_go_from_ten_pages_on() -> None:
+    pages = [f"menu\n page {i} \nmenu\n" for i in range(11)]
+    assert run(["dedup_seed_lines"], pages)[0] == [f"page {i}" for i in range(11)]
+    assert run(["dedup_seed_lines"], pages[:10])[0] == [f"menu\npage {i}\nmenu\n" for i in range(10)]
+
+
+def test_of_the_lines_of_a_document_repeats_go_and_empty_lines_stay() -> None:
+    assert run(["dedup_lines_in_document"], ["a\n\nb\n a \n\nb\nc", "a"])[0] == ["a\n\nb\n\nc", "a"]
+
+
+def test_white_space_does_not_tell_texts_apart_but_digits_do() -> None:
+    given = ["a b1", "ab 1", "a\u3000b\n1", "ab2", "ab1 "]
+    assert run(["dedup_text_without_spaces"], given)[0] == ["a b1", "ab2"]
+    assert run(["dedup_text"], given)[1] == [None] * 5
+
+
+def test_a_page_of_32_characters_is_too_small() -> None:
+    assert run(["filter_small_docs_chars_33"], ["语" * 32, "语" * 33])[1] == ["too_few_characters", None]
+
+
+def test_a_file_without_a_known_extension_is_no_code() -> None:
+    metas = [{"path": "a/b.py"}, {"path": "a/b.txt"}, {}]
+    assert run(["filter_code_language"], list("abc"), metas)[1] == [None, "no_known_extension", "no_known_extension"]
+
+
 def test_a_step_of_a_later_stage_changes_nothing_here():
     assert run(["simhash_near_dedup"], ["a", "a", ""]) == (["a", "a", ""], [None] * 3)
 
