@@ -18,7 +18,7 @@ COMPRESSION = 4  # bytes of text in a byte of a compressed file, about: only bal
 
 def plan(context: stage.Context) -> list[stage.Task]:
     """Tasks over the sources' files, about `task_bytes` of text each; the digest of each file is taken here."""
-    inputs = sources.resolve(context.recipe)
+    inputs = [_pinned(source) for source in sources.resolve(context.recipe)]
     target = context.recipe.run.task_bytes
     with ThreadPoolExecutor(8) as pool:
         slices = list(pool.map(lambda source: list(_slices(source, target)), inputs))
@@ -29,6 +29,16 @@ def plan(context: stage.Context) -> list[stage.Task]:
         cut = stage.split(source.name, source.language, parts, target)
         tasks += [dataclasses.replace(task, options=reading) for task in cut]
     return tasks
+
+
+def _pinned(source: sources.Input) -> sources.Input:
+    """A data set of the hub at the commit that it stands at now: all tasks read that one."""
+    options = source.options
+    if not options.dataset or options.revision or hub.is_local(options):
+        return source
+    return dataclasses.replace(
+        source, options=dataclasses.replace(options, revision=hub.newest_commit(options.dataset))
+    )
 
 
 def _slices(source: sources.Input, target: int) -> Iterator[stage.Slice]:

@@ -161,23 +161,17 @@ def _language(name: str, options: recipe.SourceOptions) -> str:
 
 
 def _of_catalogue(wanted: recipe.Sources) -> list[Input]:
-    """Names of the catalogue resolve to data sets of the hub."""
+    """Names of the catalogue resolve to data sets of the hub, as published."""
     if wanted.extra and not (wanted.names or wanted.languages or wanted.kinds):
         return []
     inputs = []
     for source in catalogue.select(names=wanted.names, languages=wanted.languages, kinds=wanted.kinds):
         options = _options(source.name, wanted)
-        if not options.dataset and not options.path:
-            options = replace(options, dataset=source.hub_dataset or "")
         if options.path:
             inputs.append(_of_files(source.name, Path(), options))
-        elif options.dataset:
-            inputs.append(Input(name=source.name, language=source.language, options=options))
         else:
-            raise ValueError(
-                f"source '{source.name}' has no data set on the hub; give its data as a local folder "
-                "(--set sources.folder=DIR, with a sub-folder of that name)"
-            )
+            options = replace(options, dataset=options.dataset or source.published_dataset)
+            inputs.append(Input(name=source.name, language=source.language, options=options))
     return inputs
 
 

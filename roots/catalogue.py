@@ -32,6 +32,7 @@ ACCURACIES = ("exact", "rounded", "estimated")
 AUTHORITIES = ("hub_tag", "hub_text", "metadata_analysis", "source_sheet")
 PII_REDACTIONS = ("listed", "unclear", "none_seen")
 
+HUB_ORGANISATION = "bigscience-data"
 FOLDER_NAME = re.compile(r"(?:cleaned_)?lm_(?P<language>[^_]+)_(?P<origin>.+)")
 
 
@@ -67,6 +68,11 @@ class Source:
     training_sampling_ratio: float
     notes: str
     fact_sources: tuple[str, ...]
+
+    @property
+    def published_dataset(self) -> str:
+        """The data set on the hub that holds the source as published; behind a gate."""
+        return f"{HUB_ORGANISATION}/{self.published_name}"
 
     @property
     def licences(self) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines import hub, ingest, recipe, stage
+from pipelines import hub, ingest, recipe, sources, stage
 
 datasets = pytest.importorskip("datasets", reason="the extra `hub` is not installed")
 
@@ -65,8 +66,17 @@ def test_a_changed_local_data_set_has_another_pin(tmp_path: Path) -> None:
     assert hub.pin(options) != before
 
 
-def test_a_hub_that_does_not_answer_is_told_with_what_to_do() -> None:
-    with pytest.raises(
-        ValueError, match=r"data set some/name: the hub did not say .* set sources\.options\.NAME\.revision"
-    ):
-        hub.pin(recipe.SourceOptions(dataset="some/name"))
+def test_a_hub_that_cannot_be_reached_is_told_with_what_to_do() -> None:
+    with pytest.raises(stage.StageFailed, match=r"data set some/name: the hub at .* did not give all of it"):
+        hub.newest_commit("some/name")
+
+
+def test_a_missing_library_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ValueError, match=r"data set a/b: reading it needs `pip install 'bloom-roots\[hub\]'`"):
+        hub.shards(recipe.SourceOptions(dataset="a/b"))
+
+
+def test_a_source_of_the_catalogue_is_read_as_published() -> None:
+    plan_of = recipe.load(Path("roots.toml"), ['sources.names=["lm_eu_wikipedia"]'])
+    assert [source.options.dataset for source in sources.resolve(plan_of)] == ["bigscience-data/roots_eu_wikipedia"]
