@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import recipe, stage
+from pipelines import recipe, stage, storage
 from roots import langid, languages, quality, schema, stopwords
 
 PASSED = "passed on provenance"  # the model does not know the source's language, or not well enough
@@ -95,8 +95,13 @@ def _parameters(language: str, settings_of: recipe.Quality) -> quality.Parameter
         augmentation=chosen.augmentation,
         words_by_code_point=chosen.words_by_code_point,
         stopwords=stopwords.stopwords(languages.short(language)),
-        flagged_words=stopwords.load_words(recipe.local_path(flagged)) if flagged else None,
+        flagged_words=_words(flagged) if flagged else None,
     )
+
+
+def _words(path: str) -> frozenset[str]:
+    with storage.local(recipe.place(path)) as file:
+        return stopwords.load_words(file)
 
 
 def model(settings_of: recipe.Language) -> langid.Model | None:
@@ -106,7 +111,8 @@ def model(settings_of: recipe.Language) -> langid.Model | None:
 
 @functools.lru_cache(maxsize=1)
 def _load(path: str, sha256: str) -> langid.Model:
-    return langid.load(recipe.local_path(path), sha256)
+    with storage.local(recipe.place(path)) as file:
+        return langid.load(file, sha256)
 
 
 def settings(plan_of: recipe.Recipe) -> object:

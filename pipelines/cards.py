@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines import annotate, clean, manifest, recipe, redact, stage
+from pipelines import annotate, clean, manifest, recipe, redact, stage, storage
 from roots import card, catalogue, facts, languages
 
 READ = {
@@ -79,7 +79,8 @@ def _duplicates(parts: list[manifest.Manifest], context: stage.Context) -> facts
     kinds = {"exact": 0, "near": 0}
     witnesses: dict[str, int] = {}
     for part in parts:
-        table = pq.read_table(context.folder("dedup") / f"{part.name}.parquet", columns=["kind", "kept_source"])
+        verdicts = storage.source(context.folder("dedup") / f"{part.name}.parquet")
+        table = pq.read_table(verdicts, columns=["kind", "kept_source"])
         for kind, witness in zip(*(column.to_pylist() for column in table.columns), strict=True):
             kinds[kind] += 1
             witnesses[witness] = witnesses.get(witness, 0) + 1

@@ -37,8 +37,9 @@ app.add_typer(shards_app, name="shards")
 app.add_typer(model_cli.app, name="model", help="Train, evaluate and export a BLOOM model (extra: model).")
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
-OutputOption = Annotated[Path, typer.Option("--output", help="Folder of the run.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The output folder of a run.")]
+OutputOption = Annotated[str, typer.Option("--output", help="Folder of the run: a path, gs://... or s3://....")]
+FolderOption = Annotated[Path, typer.Option("--output", help="Folder to write into.")]
+RunArgument = Annotated[str, typer.Argument(metavar="DIR", help="The output folder of a run.")]
 FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILES", help="Documents: jsonl, parquet, csv, tsv, txt (.gz, .zst).")
 ]
@@ -68,11 +69,11 @@ def main() -> None:
 @contextmanager
 def _faults() -> Iterator[None]:
     """Errors as one line: 2 for what the user can put right in the call or recipe, 1 for a failed stage."""
-    from pipelines import manifest, run, stage
+    from pipelines import lease, manifest, stage
 
     try:
         yield
-    except (stage.StageFailed, run.Busy, manifest.DamagedFile) as error:
+    except (stage.StageFailed, lease.Busy, manifest.DamagedFile) as error:
         typer.echo(f"roots: {error}", err=True)
         sys.stderr.flush()
         os._exit(1)  # Beam's threads may be waiting for a worker that is gone
@@ -81,10 +82,10 @@ def _faults() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def _context(recipe_path: Path, output: Path, overrides: list[str] | None, batch_docs: int) -> stage.Context:
-    from pipelines import recipe, stage
+def _context(recipe_path: Path, output: str, overrides: list[str] | None, batch_docs: int) -> stage.Context:
+    from pipelines import recipe, stage, storage
 
-    return stage.Context(output, recipe.load(recipe_path, overrides or ()), batch_docs)
+    return stage.Context(storage.at(output), recipe.load(recipe_path, overrides or ()), batch_docs)
 
 
 def _check_until(until: str) -> None:
@@ -138,10 +139,11 @@ def plan(
 def verify(output: RunArgument) -> None:
     """Check every file of a run against its digest, and every stage's account; exit 1 if anything is wrong."""
     with _faults():
+        from pipelines import storage
         from pipelines import verify as verification
 
         count = 0
-        for problem in verification.problems(output):
+        for problem in verification.problems(storage.at(output)):
             typer.echo(problem)
             count += 1
         if count:
@@ -160,9 +162,9 @@ def inspect(
 ) -> None:
     """Show what was removed and rejected: counts by stage and reason, and a sample of each."""
     with _faults():
-        from pipelines import inspection
+        from pipelines import inspection, storage
 
-        for line in inspection.report(output, stage_name, reason, source, limit):
+        for line in inspection.report(storage.at(output), stage_name, reason, source, limit):
             typer.echo(line)
 
 
@@ -175,10 +177,10 @@ def cards(
     """Write the data cards of a run again, from its manifests."""
     with _faults():
         from pipelines import cards as cards_stage
-        from pipelines import runner
+        from pipelines import runner, storage
         from roots import card, catalogue
 
-        runs = cards_stage.source_runs(runner.load_context(output, 1024))
+        runs = cards_stage.source_runs(runner.load_context(storage.at(output), 1024))
         sources = cards_stage.known(runs)
         if every:
             sources += [source for source in catalogue.load() if source.name not in runs]
@@ -189,7 +191,7 @@ def cards(
 @app.command("dedup")
 def dedup_command(
     files: FilesArgument,
-    output: OutputOption,
+    output: FolderOption,
     id_field: IdOption = "id",
     text_field: TextOption = "text",
     overrides: SetOption = None,
@@ -205,7 +207,7 @@ def dedup_command(
 @app.command("pii")
 def pii_command(
     files: FilesArgument,
-    output: OutputOption,
+    output: FolderOption,
     id_field: IdOption = "id",
     text_field: TextOption = "text",
     overrides: SetOption = None,

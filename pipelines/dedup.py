@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import exchange, manifest, recipe, stage
+from pipelines import exchange, manifest, recipe, stage, storage
 from roots import clusters, exact, minhash, simhash, utf8
 
 EARLIER = "annotate"
@@ -90,7 +90,7 @@ def _success(context: stage.Context, name: str) -> str:
     return manifest.file_digest(context.folder(name) / manifest.SUCCESS)
 
 
-def _files(context: stage.Context, name: str, ending: str) -> list[Path]:
+def _files(context: stage.Context, name: str, ending: str) -> list[storage.Place]:
     """The files with this ending of a stage's tasks, in order."""
     return exchange.paths(context.folder(name), [part.name for part in context.manifests(name)], ending)
 

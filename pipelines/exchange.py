@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines import storage
 from roots import exact
 
 MAGIC = b"ROOTSSEG"
@@ -69,12 +70,12 @@ def write(path: Path, records: np.ndarray, segment: np.ndarray, segments: int) -
         file.write(np.ascontiguousarray(records).data)
 
 
-def read(path: Path, segment: int, dtype: np.dtype) -> np.ndarray:
+def read(path: storage.Place, segment: int, dtype: np.dtype) -> np.ndarray:
     """The records of one segment; only they are read.
 
     raises  ValueError for a file that is no `.seg` file of this record, or ends early
     """
-    with path.open("rb") as file:
+    with storage.opened(path) as file:
         head = file.read(16)
         width, segments = np.frombuffer(head[8:], "<u4") if len(head) == 16 else (0, 0)
         if head[:8] != MAGIC or width != dtype.itemsize or segment >= segments:
@@ -91,16 +92,17 @@ def read(path: Path, segment: int, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(data, dtype)
 
 
-def sizes(path: Path) -> np.ndarray:
+def sizes(path: storage.Place) -> np.ndarray:
     """How many records each segment of a `.seg` file has: int64 [segments]."""
-    with path.open("rb") as file:
+    with storage.opened(path) as file:
         segments = int(np.frombuffer(file.read(16)[12:], "<u4")[0])
         return np.diff(np.frombuffer(file.read(8 * (segments + 1)), "<i8"))
 
 
-def gather(paths: Iterable[Path], segment: int, dtype: np.dtype) -> np.ndarray:
+def gather(paths: Iterable[storage.Place], segment: int, dtype: np.dtype) -> np.ndarray:
     """One segment of several files, end to end in the order of the files."""
-    parts = [read(path, segment, dtype) for path in paths]
+    found = list(paths)
+    parts = storage.each(lambda path: read(path, segment, dtype), found, found[0]) if found else []
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
@@ -178,5 +180,5 @@ def by_shard(path: Path, records: np.ndarray, shards: int) -> None:
     write(path, records, shard_of(records["doc"]), shards)
 
 
-def paths(folder: Path, names: Sequence[str], ending: str = ".seg") -> list[Path]:
+def paths(folder: storage.Place, names: Sequence[str], ending: str = ".seg") -> list[storage.Place]:
     return [folder / f"{name}{ending}" for name in names]

@@ -44,7 +44,7 @@ def shards(options: recipe.SourceOptions) -> int:
     return int(_load(options).num_shards)
 
 
-def open_shard(options: recipe.SourceOptions, path: Path, index: int, count: int) -> Iterator[dict[str, Any]]:
+def open_shard(options: recipe.SourceOptions, path: object, index: int, count: int) -> Iterator[dict[str, Any]]:
     """The records of one shard, in the data set's own order.
 
     raises  ValueError or stage.StageFailed where the hub does not give them all; a local folder's own errors

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import hub, manifest, readers, recipe, sources, stage
+from pipelines import hub, manifest, readers, recipe, sources, stage, storage
 from roots import schema
 
 COMPRESSION = 4  # bytes of text in a byte of a compressed file, about: only balances tasks
@@ -46,11 +46,11 @@ def _slices(source: sources.Input, target: int) -> Iterator[stage.Slice]:
         yield from _dataset_slices(source)
         return
     for path in source.files:
-        label = path.relative_to(source.folder).as_posix()
+        label = storage.relative(path, source.folder)
         yield from file_slices(path, label, source.options.format or readers.format_of(label) or "text", target)
 
 
-def file_slices(path: Path, label: str, form: str, target: int) -> Iterator[stage.Slice]:
+def file_slices(path: storage.Place, label: str, form: str, target: int) -> Iterator[stage.Slice]:
     """Where a file is cut: plain lines by bytes, Parquet by row groups, anything else not at all."""
     compressed = label.endswith(readers.COMPRESSED)
     if form in readers.SPLITTABLE and not compressed:
@@ -59,7 +59,7 @@ def file_slices(path: Path, label: str, form: str, target: int) -> Iterator[stag
             yield _slice(path, label, digest, start, end, first, end - start)
         return
     digest = manifest.file_digest(path)
-    size = path.stat().st_size * (COMPRESSION if compressed or form == "parquet" else 1)
+    size = storage.size(path) * (COMPRESSION if compressed or form == "parquet" else 1)
     groups = _row_groups(path) if form == "parquet" else []
     if not groups:
         yield _slice(path, label, digest, 0, -1, 0, size)
@@ -67,16 +67,16 @@ def file_slices(path: Path, label: str, form: str, target: int) -> Iterator[stag
         yield _slice(path, label, digest, index, index + 1, sum(groups[:index]), size // len(groups))
 
 
-def _slice(path: Path, label: str, digest: str, start: int, end: int, first: int, weight: int) -> stage.Slice:
+def _slice(path: storage.Place, label: str, digest: str, start: int, end: int, first: int, weight: int) -> stage.Slice:
     return stage.Slice(
         path=str(path.resolve()), label=label, sha256=digest, start=start, end=end, first=first, weight=weight
     )
 
 
-def _row_groups(path: Path) -> list[int]:
+def _row_groups(path: storage.Place) -> list[int]:
     """Records in each row group; [] for a file that cannot be read (the reader will reject it)."""
     try:
-        metadata = pq.ParquetFile(path).metadata
+        metadata = pq.ParquetFile(storage.source(path)).metadata
     except (OSError, pa.ArrowInvalid):
         return []
     return [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
@@ -107,7 +107,7 @@ def documents(task: stage.Task, context: stage.Context, rejects: stage.Rejects) 
     options = recipe.SourceOptions(**{**task.options, "metadata": tuple(task.options["metadata"])})
     job = readers.Job(task.source, task.language, options, context.recipe.ingest.record_bytes_max)
     for part in task.slices:
-        yield from readers.read(job, part, Path(part.path), rejects)
+        yield from readers.read(job, part, storage.at(part.path), rejects)
 
 
 def check(context: stage.Context, parts: list[manifest.Manifest]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
-from pipelines import manifest, path
+from pipelines import manifest, path, storage
 
 EXCERPT_CHARS = 160
 
 
-def report(output: Path, stage_name: str, reason: str, source: str, limit: int) -> Iterator[str]:
+def report(output: storage.Place, stage_name: str, reason: str, source: str, limit: int) -> Iterator[str]:
     """Lines: for each stage, source and reason a count, then up to `limit` documents or records.
 
     raises  FileNotFoundError where there is no run; ValueError for a stage, source or reason that is not there
@@ -39,13 +38,13 @@ def report(output: Path, stage_name: str, reason: str, source: str, limit: int) 
         yield f"nothing was removed there; stages that removed: {', '.join(stages)}; reasons: {', '.join(reasons)}"
 
 
-def _manifests(output: Path) -> Iterator[manifest.Manifest]:
-    for file in sorted(output.rglob(manifest.SUCCESS)):
+def _manifests(output: storage.Place) -> Iterator[manifest.Manifest]:
+    for file in (file for file in storage.files(output) if file.name == manifest.SUCCESS):
         for name in manifest.read_sealed(file)["order"]:
             yield manifest.Manifest.read(file.parent, name)
 
 
-def _sample(output: Path, parts: list[manifest.Manifest], reason: str, limit: int) -> Iterator[str]:
+def _sample(output: storage.Place, parts: list[manifest.Manifest], reason: str, limit: int) -> Iterator[str]:
     lines = (line for part in parts for line in _lines(output, part) if line["reason"] == reason)
     for _, line in zip(range(limit), lines, strict=False):
         if "id" in line:
@@ -57,7 +56,7 @@ def _sample(output: Path, parts: list[manifest.Manifest], reason: str, limit: in
             yield f"        {_excerpt(line['raw'])}"
 
 
-def _lines(output: Path, part: manifest.Manifest) -> Iterator[dict]:
+def _lines(output: storage.Place, part: manifest.Manifest) -> Iterator[dict]:
     for name in part.files:
         if name.endswith((".removed.jsonl", ".rejects.jsonl")):
             for line in (output / part.stage / name).read_bytes().splitlines():

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pipelines import storage
 
 MANIFEST = ".manifest.json"  # suffix of a task's manifest
 SUCCESS = "_SUCCESS"  # written last, when every task of a stage is done
@@ -33,10 +34,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: storage.Place) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
 
 
 def seal(value: Mapping[str, Any]) -> bytes:
@@ -58,36 +59,9 @@ def unseal(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: storage.Place) -> dict[str, Any]:
     """The value of a sealed file. Raises FileNotFoundError, or DamagedFile."""
     return unseal(path.read_bytes(), str(path))
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, sync, rename, sync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_file(path: Path) -> None:
-    """Force a file's bytes to the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries (renames, new names) to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,27 +136,29 @@ class Manifest:
     text: tuple[int, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: storage.Place) -> None:
         value = {name: getattr(self, name) for name in self.__slots__} | {"counts": self.counts.to_json()}
-        write_file(folder / (self.name + MANIFEST), seal(value))
+        storage.write(folder / (self.name + MANIFEST), seal(value))
 
     @classmethod
-    def read(cls, folder: Path, name: str) -> Manifest:
+    def read(cls, folder: storage.Place, name: str) -> Manifest:
         value = read_sealed(folder / (name + MANIFEST))
         counts = Counts.from_json(value.pop("counts"))
         return cls(**value | {"counts": counts, "rows": tuple(value["rows"]), "text": tuple(value["text"])})
 
-    def problems(self, folder: Path) -> list[str]:
-        """What is wrong with the task's files; [] when each is there with its digest."""
-        return [problem for name, stated in self.files.items() if (problem := _problem(folder / name, stated))]
+    def problems(self, folder: storage.Place, whole: bool = True) -> list[str]:
+        """What is wrong with the task's files; [] when each is there with its size and, if `whole`, its digest."""
+        found = (_problem(folder / name, stated, whole) for name, stated in self.files.items())
+        return [problem for problem in found if problem]
 
 
-def _problem(path: Path, stated: Mapping[str, Any]) -> str | None:
-    if not path.is_file():
+def _problem(path: storage.Place, stated: Mapping[str, Any], whole: bool) -> str | None:
+    size = storage.size(path)
+    if size < 0:
         return f"{path}: missing; run the same command again to make it"
-    if path.stat().st_size != stated["bytes"]:
-        return f"{path}: {path.stat().st_size} bytes, its manifest says {stated['bytes']}; remove it and run again"
-    found = file_digest(path)
+    if size != stated["bytes"]:
+        return f"{path}: {size} bytes, its manifest says {stated['bytes']}; remove it and run again"
+    found = file_digest(path) if whole else stated["sha256"]
     if found != stated["sha256"]:
         return f"{path}: sha256 is {found}, its manifest says {stated['sha256']}; remove it and run again"
     return None

@@ -35,7 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from pipelines import recipe, warc
+from pipelines import recipe, storage, warc
 from pipelines.stage import Rejects, Slice
 from roots import html, schema
 
@@ -78,7 +78,7 @@ def format_of(name: str) -> str | None:
     return FORMATS.get(Path(name).suffix.lower())
 
 
-def read(job: Job, part: Slice, path: Path, rejects: Rejects) -> Iterator[pa.RecordBatch]:
+def read(job: Job, part: Slice, path: storage.Place, rejects: Rejects) -> Iterator[pa.RecordBatch]:
     """The documents of a slice of a file, in order; what is no document goes to `rejects`."""
     form = "datasets" if job.options.dataset else job.options.format or format_of(part.label) or "text"
     batch = _Batch(job, part.label, rejects)
@@ -87,6 +87,8 @@ def read(job: Job, part: Slice, path: Path, rejects: Rejects) -> Iterator[pa.Rec
     except (EOFError, zlib.error, zstandard.ZstdError, gzip.BadGzipFile) as error:
         batch.damaged("truncated_file", error)
     except (OSError, pa.ArrowInvalid, csv.Error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # a disk, a network or a permission: nothing is known of the file
         batch.damaged("unreadable_file", error)
     yield from batch.rest()
 
@@ -139,12 +141,12 @@ class _Batch:
             yield self.take()
 
 
-def opened(path: Path, label: str) -> BinaryIO:
+def opened(path: storage.Place, label: str) -> BinaryIO:
     """A file's uncompressed bytes; reading past a cut raises, several members follow one another."""
-    if label.endswith(COMPRESSED) and path.stat().st_size == 0:
+    if label.endswith(COMPRESSED) and storage.size(path) == 0:
         raise EOFError("a compressed file of no bytes")
     if label.endswith(".gz"):
-        return gzip.open(path)  # type: ignore[return-value]
+        return gzip.open(path.open("rb"))  # type: ignore[return-value]
     if label.endswith(".zst"):
         return io.BufferedReader(_Zstd(path), BLOCK_BYTES)
     return path.open("rb")
@@ -153,7 +155,7 @@ def opened(path: Path, label: str) -> BinaryIO:
 class _Zstd(io.RawIOBase):
     """Reads zstd frames to the end of the file, and raises where the last one is cut."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: storage.Place):
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
         self._inside = False
@@ -209,7 +211,7 @@ def lines(file: BinaryIO, start: int, end: int, limit: int) -> Iterator[tuple[in
         offset += length
 
 
-def line_cuts(path: Path, target: int) -> tuple[str, list[tuple[int, int, int]]]:
+def line_cuts(path: storage.Place, target: int) -> tuple[str, list[tuple[int, int, int]]]:
     """sha256 of a file, and (start, end, number of the first line) of pieces of about `target` bytes, cut at "\\n"."""
     whole = hashlib.sha256()
     cuts: list[tuple[int, int, int]] = []
@@ -233,7 +235,7 @@ def line_cuts(path: Path, target: int) -> tuple[str, list[tuple[int, int, int]]]
     return whole.hexdigest(), cuts
 
 
-def _filled_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[tuple[int, bytes]]:
+def _filled_lines(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[tuple[int, bytes]]:
     """(offset, line) of the lines that may hold a document; too large and blank ones are rejected here."""
     limit = batch.job.record_bytes_max
     batch.record = part.first
@@ -249,7 +251,7 @@ def _filled_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[tuple[int,
                 yield offset, line
 
 
-def _json_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _json_lines(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     options = batch.job.options
     for offset, line in _filled_lines(batch, part, path):
         record = _parsed(line)
@@ -319,13 +321,13 @@ def _object(meta: Any) -> Any:
         return meta
 
 
-def _text_lines(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _text_lines(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     for offset, line in _filled_lines(batch, part, path):
         if _decoded(batch, line.removesuffix(b"\r"), "{}", offset):
             yield batch.take()
 
 
-def _whole_text(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _whole_text(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     limit = batch.job.record_bytes_max
     with opened(path, part.label) as file:
         raw = file.read(limit + 1)
@@ -348,7 +350,7 @@ def _decoded(batch: _Batch, raw: bytes, meta: str, offset: int) -> bool:
     return batch.add(text, None, meta, offset, raw)
 
 
-def _table_text(batch: _Batch, part: Slice, path: Path, delimiter: str) -> Iterator[pa.RecordBatch]:
+def _table_text(batch: _Batch, part: Slice, path: storage.Place, delimiter: str) -> Iterator[pa.RecordBatch]:
     options = batch.job.options
     limit = batch.job.record_bytes_max
     csv.field_size_limit(limit)
@@ -377,9 +379,9 @@ def _table_text(batch: _Batch, part: Slice, path: Path, delimiter: str) -> Itera
                     yield batch.take()
 
 
-def _parquet(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _parquet(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     options = batch.job.options
-    file = pq.ParquetFile(path, page_checksum_verification=True)
+    file = pq.ParquetFile(storage.source(path), page_checksum_verification=True)
     if options.text not in file.schema_arrow.names:
         names = ", ".join(file.schema_arrow.names)[:200]
         batch.damaged("missing_column", ValueError(f"no column '{options.text}' among {names}"))
@@ -417,7 +419,7 @@ def _records(batch: _Batch, records: Iterable[dict[str, Any] | UnicodeDecodeErro
             yield batch.take()
 
 
-def _warc(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _warc(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     limit = batch.job.record_bytes_max
     with opened(path, part.label) as file:
         for number, record in enumerate(warc.records(file, limit)):
@@ -461,7 +463,7 @@ def _page(record: warc.Record, limit: int) -> tuple[str, None, str] | str:
     return text, None, orjson.dumps(meta).decode()
 
 
-def _datasets(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _datasets(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     """One shard (`start` of `end`) of a data set, through the `datasets` library; nothing of it is executed."""
     from pipelines import hub
 
@@ -470,14 +472,14 @@ def _datasets(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch
         yield from _records(batch, [record])
 
 
-def _pydoc(batch: _Batch, part: Slice, path: Path) -> Iterator[pa.RecordBatch]:
+def _pydoc(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:
     topics = importlib.import_module("pydoc_data.topics").topics
     for name in sorted(topics):
         if batch.add(topics[name], name, orjson.dumps({"topic": name}).decode(), -1, b""):
             yield batch.take()
 
 
-_READERS: dict[str, Callable[[_Batch, Slice, Path], Iterator[pa.RecordBatch]]] = {
+_READERS: dict[str, Callable[[_Batch, Slice, storage.Place], Iterator[pa.RecordBatch]]] = {
     "jsonl": _json_lines,
     "lines": _text_lines,
     "text": _whole_text,

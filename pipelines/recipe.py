@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pipelines import storage
 from roots import quality, shingles
 
 PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
@@ -227,6 +228,11 @@ def local_path(text: str) -> Path:
         package, _, rest = text.removeprefix(PACKAGE).partition("/")
         return Path(str(resources.files(package))) / rest
     return Path(text)
+
+
+def place(text: str) -> storage.Place:
+    """A path of a recipe: a URL of a store, or a path on this machine."""
+    return local_path(text) if text.startswith(PACKAGE) else storage.at(text)
 
 
 def dump(recipe: Recipe) -> str:

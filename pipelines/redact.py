@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import dedup, recipe, stage
+from pipelines import dedup, recipe, stage, storage
 from roots import pii, schema
 
 
@@ -32,7 +32,8 @@ def plan(context: stage.Context) -> list[stage.Task]:
 
 
 def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
-    condemned = pq.read_table(context.folder("dedup") / task.options["duplicates"], page_checksum_verification=True)
+    verdicts = storage.source(context.folder("dedup") / task.options["duplicates"])
+    condemned = pq.read_table(verdicts, page_checksum_verification=True)
     redact = Redact(condemned, context.recipe.redact, task.language)
     batches = (batch for part in task.slices for batch in context.read(part))
     sample = context.recipe.run.removed_sample

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import manifest, path, runner, stage, workers
+from pipelines import lease, manifest, path, runner, stage, storage, workers
 
-
-class Busy(RuntimeError):
-    """Another run is writing to the same folder."""
+STORE_POLL_SECONDS = 10.0  # between two looks for finished tasks in a store: each is a listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +47,9 @@ Watcher = Callable[[Progress], None]
 def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watcher) -> None:
     """Bring every stage up to `until` to its end. What is done stays; the same call again resumes.
 
-    raises  Busy, stage.StageFailed; ValueError or FileNotFoundError where the recipe does not fit the data
+    raises  lease.Busy, stage.StageFailed; ValueError or FileNotFoundError where the recipe does not fit the data
     """
-    context.output.mkdir(parents=True, exist_ok=True)
-    with locked(context.output):
+    with lease.held(context.output):
         runner.seal_run(context)
         with workers.Pool(1 if engine.remote else engine.workers) as pool:
             for each in path.stages(context, until):
@@ -64,26 +58,16 @@ def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watche
 
 def run_one(context: stage.Context, chosen: stage.Stage, engine: runner.Engine, watch: Watcher) -> None:
     """Bring a stage beside the path to its end, on what a run has left; the same call again resumes."""
-    with locked(context.output), workers.Pool(1 if engine.remote else engine.workers) as pool:
+    with lease.held(context.output), workers.Pool(1 if engine.remote else engine.workers) as pool:
         _bring(chosen, context, engine, pool, watch)
-
-
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the output folder for this process."""
-    with (output / path.LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(f"{output}: another run is writing here; wait for it, or choose another --output") from error
-        yield
 
 
 def standing(chosen: stage.Stage, context: stage.Context) -> Standing:
     """Plan a stage, and look which of its tasks are done: manifest, key and every digest."""
     of_stage = stage.stage_key(chosen, context)
     tasks = [(task, stage.task_key(of_stage, task)) for task in chosen.plan(context)]
-    pending = [index for index, (task, key) in enumerate(tasks) if stage.finished(chosen, task, key, context) is None]
+    done = storage.each(lambda task: stage.finished(chosen, *task, context) is not None, tasks, context.output)
+    pending = [index for index, finished in enumerate(done) if not finished]
     return Standing(of=chosen, tasks=tasks, pending=pending)
 
 
@@ -125,7 +109,7 @@ def declared(now: Standing, context: stage.Context) -> bool:
     names = [task.name for task, _ in now.tasks]
     if success["key"] != manifest.digest([key for _, key in now.tasks]) or success["order"] != names:
         return False
-    digests = [manifest.file_digest(folder / (name + manifest.MANIFEST)) for name in names]
+    digests = storage.each(lambda name: manifest.file_digest(folder / (name + manifest.MANIFEST)), names, folder)
     return success["manifests"] == digests and success["plan"] == plan
 
 
@@ -133,14 +117,19 @@ class _Follow:
     """Tells the watcher which tasks have come to their manifest; called a few times a second."""
 
     def __init__(self, now: Standing, context: stage.Context, progress: Progress, watch: Watcher, started: float):
-        folder = context.folder(now.of.name)
+        self._folder = context.folder(now.of.name)
+        self._pause = 0.0 if isinstance(self._folder, Path) else STORE_POLL_SECONDS
+        self._next = 0.0
         self._waiting = {
-            folder / (now.tasks[i][0].name + manifest.MANIFEST): now.tasks[i][0].weight for i in now.pending
+            self._folder / (now.tasks[i][0].name + manifest.MANIFEST): now.tasks[i][0].weight for i in now.pending
         }
         self._progress, self._watch, self._started = progress, watch, started
 
     def __call__(self) -> None:
-        come = [file for file in self._waiting if file.exists()]
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._pause
+        come = storage.present(self._waiting, self._folder)
         for file in come:
             self._progress.done += 1
             self._progress.weight_done += self._waiting.pop(file)
@@ -159,8 +148,4 @@ def _note(context: stage.Context, progress: Progress, ran: int) -> None:
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
     )
-    log = context.output / path.LOG
-    with log.open("ab") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    storage.append(context.output / path.LOG, line)

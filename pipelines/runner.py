@@ -13,14 +13,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 
-from pipelines import manifest, path, recipe, stage, workers
+from pipelines import manifest, path, recipe, stage, storage, workers
 
 IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
 POLL_SECONDS = 0.2
@@ -43,9 +42,10 @@ class Engine:
         return any(option.startswith("--runner") for option in self.beam_options)
 
 
-def load_context(output: Path, batch_docs: int) -> stage.Context:
+def load_context(output: storage.Place, batch_docs: int) -> stage.Context:
     """The context of a run as a worker sees it: everything from the output folder."""
-    return stage.Context(output, recipe.load(output / path.RECIPE), batch_docs)
+    with storage.local(output / path.RECIPE) as file:
+        return stage.Context(output, recipe.load(file), batch_docs)
 
 
 class RunTask(beam.DoFn):
@@ -59,7 +59,7 @@ class RunTask(beam.DoFn):
     def setup(self) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         pa.set_cpu_count(1)  # there are as many workers as cores
-        self._context = load_context(Path(self._output), self._batch_docs)
+        self._context = load_context(storage.at(self._output), self._batch_docs)
         self._stage = path.find(self._stage_name)
         self._plan = stage.read_plan(self._stage_name, self._context)
 
@@ -188,7 +188,7 @@ def versions() -> dict[str, str]:
 def seal_run(context: stage.Context) -> None:
     """Write the resolved recipe and what ran it."""
     text = recipe.dump(context.recipe).encode()
-    manifest.write_file(context.output / path.RECIPE, text)
+    storage.write(context.output / path.RECIPE, text)
     import hashlib
     import platform
 
@@ -197,4 +197,4 @@ def seal_run(context: stage.Context) -> None:
         "versions": versions(),
         "python": platform.python_version(),
     }
-    manifest.write_file(context.output / path.RUN, manifest.seal(value))
+    storage.write(context.output / path.RUN, manifest.seal(value))

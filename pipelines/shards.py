@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from pipelines import manifest, stage
+from pipelines import manifest, stage, storage
 from tokenizer import encode, shards
 
 
@@ -36,7 +36,8 @@ def plan(context: stage.Context) -> list[stage.Task]:
 
 
 def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
-    encoder = encode.Encoder(context.folder("tokenizer"))
+    with storage.local(context.folder("tokenizer") / "tokenizer.json") as file:
+        encoder = encode.Encoder(file)
     documents = text_bytes = 0
     with shards.Writer(folder / task.name, encoder.vocab_size, encoder.eod) as writer:
         for part in task.slices:

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import storage
+
 ROW_GROUP_BYTES = 8 * 2**20  # bytes of text; 4-16 MB are good units of splitting and of reading
 ROW_GROUP_DOCUMENTS = 2**16  # so that documents without text fill a row group too
 # 458 MB of documents: lz4 takes 2.5 s for 205 MB, zstd level 1 3.3 s for 138 MB, level 3 4.6 s for 121 MB (CPU,
@@ -79,11 +81,11 @@ class ShardWriter:
 
 
 def read_shard(
-    path: Path, row_groups: range, batch_docs: int, columns: list[str] | None = None
+    path: storage.Place, row_groups: range, batch_docs: int, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The documents of some row groups of a shard, in order, as batches of at most `batch_docs` documents.
 
     Page checksums are verified; a flipped byte raises OSError.
     """
-    file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+    file = pq.ParquetFile(storage.source(path), page_checksum_verification=True, pre_buffer=False)
     return file.iter_batches(batch_docs, row_groups=list(row_groups), columns=columns)

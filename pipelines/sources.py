@@ -7,7 +7,7 @@ import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import readers, recipe
+from pipelines import readers, recipe, storage
 from roots import catalogue, languages
 
 PLACES = {"python:stdlib": lambda: Path(sysconfig.get_path("stdlib"))}
@@ -24,9 +24,9 @@ class Input:
     name: str
     language: str
     options: recipe.SourceOptions
-    folder: Path | None = None
-    files: tuple[Path, ...] = ()
-    ignored: tuple[Path, ...] = ()
+    folder: storage.Place | None = None
+    files: tuple[storage.Place, ...] = ()
+    ignored: tuple[storage.Place, ...] = ()
 
 
 def resolve(plan: recipe.Recipe) -> list[Input]:
@@ -64,10 +64,10 @@ def _options(name: str, wanted: recipe.Sources) -> recipe.SourceOptions:
 
 
 def _of_folder(wanted: recipe.Sources) -> list[Input]:
-    root = recipe.local_path(wanted.folder)
+    root = recipe.place(wanted.folder)
     if not root.is_dir():
         raise FileNotFoundError(f"sources.folder: {root} is not a folder; --set sources.folder=DIR names another")
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and _is_source(path.name, wanted)}
+    folders = {path.name: path for path in storage.folders(root) if _is_source(path.name, wanted)}
     if wanted.names:
         folders = {name: _folder_named(name, folders, root) for name in wanted.names}
     inputs = [_of_files(name, path, _options(name, wanted)) for name, path in folders.items()]
@@ -89,13 +89,13 @@ def _is_source(name: str, wanted: recipe.Sources) -> bool:
 
 def passed_over(plan: recipe.Recipe) -> list[str]:
     """What lies in the recipe's folder and is not read, a line each."""
-    root = recipe.local_path(plan.sources.folder) if plan.sources.folder else None
+    root = recipe.place(plan.sources.folder) if plan.sources.folder else None
     if root is None or not root.is_dir():
         return []
     lines = [
         f"{path}: not read; it is not named lm_<language>_<name>"
-        for path in sorted(root.iterdir())
-        if path.is_dir() and not _is_source(path.name, plan.sources)
+        for path in storage.folders(root)
+        if not _is_source(path.name, plan.sources)
     ]
     for source in resolve(plan):
         endings = sorted({path.suffix or path.name for path in source.ignored})
@@ -104,7 +104,7 @@ def passed_over(plan: recipe.Recipe) -> list[str]:
     return lines
 
 
-def _folder_named(name: str, folders: dict[str, Path], root: Path) -> Path:
+def _folder_named(name: str, folders: dict[str, storage.Place], root: storage.Place) -> storage.Place:
     known = catalogue.get(name)
     for folder in (name, *((known.name, known.published_name) if known else ())):
         if folder in folders:
@@ -115,9 +115,9 @@ def _folder_named(name: str, folders: dict[str, Path], root: Path) -> Path:
     )
 
 
-def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
+def _of_files(name: str, folder: storage.Place, options: recipe.SourceOptions) -> Input:
     if options.path:
-        folder = PLACES[options.path]() if options.path in PLACES else recipe.local_path(options.path)
+        folder = PLACES[options.path]() if options.path in PLACES else recipe.place(options.path)
         if not folder.exists():
             raise FileNotFoundError(f"sources.options.{name}.path: {folder} does not exist")
     if folder.is_file():
@@ -128,7 +128,7 @@ def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
             folder=folder.parent,
             files=(folder,),
         )
-    every = [path for path in sorted(folder.glob(options.glob or "**/*")) if _visible(path, folder)]
+    every = [path for path in storage.matching(folder, options.glob or "**/*") if _visible(path, folder)]
     known = [path for path in every if options.format or options.glob or readers.format_of(path.name)]
     return Input(
         name=name,
@@ -140,9 +140,9 @@ def _of_files(name: str, folder: Path, options: recipe.SourceOptions) -> Input:
     )
 
 
-def _visible(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.is_file() and not hidden and "site-packages" not in path.parts and "__pycache__" not in path.parts
+def _visible(path: storage.Place, folder: storage.Place) -> bool:
+    hidden = any(part.startswith(".") for part in storage.relative(path, folder).split("/"))
+    return not hidden and "site-packages" not in path.parts and "__pycache__" not in path.parts
 
 
 def _language(name: str, options: recipe.SourceOptions) -> str:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import manifest, recipe, sink
+from pipelines import manifest, recipe, sink, storage
 from roots import code_digest
 from roots import facts as corpus_facts
 
@@ -110,11 +109,11 @@ class StageFailed(RuntimeError):
 class Context:
     """Where a run stands: its output folder, its recipe, and how many documents a batch holds."""
 
-    output: Path
+    output: storage.Place
     recipe: recipe.Recipe
     batch_docs: int = 1024
 
-    def folder(self, stage: str) -> Path:
+    def folder(self, stage: str) -> storage.Place:
         return self.output / stage
 
     def manifests(self, stage: str) -> list[manifest.Manifest]:
@@ -158,10 +157,10 @@ class Outcome:
 
 
 @functools.lru_cache(maxsize=16)
-def _manifests(folder: Path, success: str) -> tuple[manifest.Manifest, ...]:
+def _manifests(folder: storage.Place, success: str) -> tuple[manifest.Manifest, ...]:
     """The manifests that a stage's declaration (its digest: `success`) lists; read once in a process."""
     names = manifest.read_sealed(folder / manifest.SUCCESS)["order"]
-    return tuple(manifest.Manifest.read(folder, name) for name in names)
+    return tuple(storage.each(lambda name: manifest.Manifest.read(folder, name), names, folder))
 
 
 def one_to_one(context: Context, earlier: str) -> list[Task]:
@@ -335,21 +334,11 @@ def run_task(stage: Stage, task: Task, key: str, context: Context) -> manifest.M
     folder = context.folder(stage.name)
     if (done := finished(stage, task, key, context)) is not None:
         return done
-    temporary = folder / f".{task.name.replace('/', '~')}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / task.name).parent.mkdir(parents=True)
-    try:
+    with storage.workplace(folder, task.name) as temporary:
+        (temporary / task.name).parent.mkdir(parents=True, exist_ok=True)
         result = stage.work(task, context, temporary)
         files = manifest.files_of(temporary, temporary)
-        for name in files:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            manifest.sync_file(temporary / name)
-            (temporary / name).replace(target)
-        for parent in sorted({(folder / name).parent for name in files}):
-            manifest.sync_folder(parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        storage.publish(temporary, files, folder)
     done = manifest.Manifest(
         stage=stage.name,
         name=task.name,
@@ -367,13 +356,14 @@ def run_task(stage: Stage, task: Task, key: str, context: Context) -> manifest.M
 
 
 def finished(stage: Stage, task: Task, key: str, context: Context) -> manifest.Manifest | None:
-    """The task's manifest if it is done: same key, and each file with its digest."""
+    """The task's manifest if it is done: same key, and each file with its digest (in a store: with its size)."""
     folder = context.folder(stage.name)
     try:
         part = manifest.Manifest.read(folder, task.name)
     except (FileNotFoundError, manifest.DamagedFile):
         return None
-    return part if part.key == key and not part.problems(folder) else None
+    whole = isinstance(folder, Path)
+    return part if part.key == key and not part.problems(folder, whole) else None
 
 
 def stage_key(stage: Stage, context: Context) -> str:
@@ -401,7 +391,7 @@ def _module(function: Any) -> str:
 def write_plan(stage: Stage, tasks: list[tuple[Task, str]], context: Context) -> None:
     """The tasks with their keys, one a line, where the workers read them."""
     lines = [manifest.seal({"task": task.to_json(), "key": key}) for task, key in tasks]
-    manifest.write_file(context.folder(stage.name) / PLAN, b"".join(lines))
+    storage.write(context.folder(stage.name) / PLAN, b"".join(lines))
 
 
 def read_plan(stage: str, context: Context) -> list[tuple[Task, str]]:
@@ -413,23 +403,19 @@ def read_plan(stage: str, context: Context) -> list[tuple[Task, str]]:
 def clear_stale(stage: Stage, names: set[str], context: Context) -> None:
     """Remove what an interrupted run or another plan left: temporary folders, and files of tasks not in this plan."""
     folder = context.folder(stage.name)
-    for path in [*folder.rglob(".*.tmp")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in list(folder.rglob("*" + manifest.MANIFEST)):
-        name = path.relative_to(folder).as_posix().removesuffix(manifest.MANIFEST)
-        if name not in names:
-            forget(folder, name)
-    listed = {name for task in names for name in _files_named(folder / (task + manifest.MANIFEST))}
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder).as_posix()
-        if PART.fullmatch(path.name) and not path.name.endswith(manifest.MANIFEST) and name not in listed:
-            path.unlink()
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-        if not any(path.iterdir()):
-            path.rmdir()
+    there = {storage.relative(file, folder): file for file in storage.files(folder)}
+    for name in there:
+        if name.endswith(manifest.MANIFEST) and name.removesuffix(manifest.MANIFEST) not in names:
+            forget(folder, name.removesuffix(manifest.MANIFEST))
+    named = storage.each(lambda task: _files_named(folder / (task + manifest.MANIFEST)), names, folder)
+    listed = {name for files in named for name in files}
+    for name, file in there.items():
+        if PART.fullmatch(file.name) and not name.endswith(manifest.MANIFEST) and name not in listed:
+            file.unlink(missing_ok=True)
+    storage.tidy(folder)
 
 
-def forget(folder: Path, name: str) -> None:
+def forget(folder: storage.Place, name: str) -> None:
     """Remove a task's manifest, then the files that it lists: the task will be done again, or never."""
     path = folder / (name + manifest.MANIFEST)
     files = _files_named(path)
@@ -438,7 +424,7 @@ def forget(folder: Path, name: str) -> None:
         (folder / file).unlink(missing_ok=True)
 
 
-def _files_named(path: Path) -> list[str]:
+def _files_named(path: storage.Place) -> list[str]:
     try:
         return list(json.loads(path.read_bytes())["files"])
     except (FileNotFoundError, ValueError, KeyError):
@@ -448,7 +434,7 @@ def _files_named(path: Path) -> list[str]:
 def succeed(stage: Stage, tasks: list[tuple[Task, str]], context: Context) -> list[manifest.Manifest]:
     """Check the stage's account as a whole, then declare it done."""
     folder = context.folder(stage.name)
-    parts = [manifest.Manifest.read(folder, task.name) for task, _ in tasks]
+    parts = storage.each(lambda task: manifest.Manifest.read(folder, task[0].name), tasks, folder)
     if stage.conserves:
         _conserved(stage, parts, context)
     if stage.check:
@@ -457,11 +443,13 @@ def succeed(stage: Stage, tasks: list[tuple[Task, str]], context: Context) -> li
         "stage": stage.name,
         "key": manifest.digest([key for _, key in tasks]),
         "order": [part.name for part in parts],
-        "manifests": [manifest.file_digest(folder / (part.name + manifest.MANIFEST)) for part in parts],
+        "manifests": storage.each(
+            lambda part: manifest.file_digest(folder / (part.name + manifest.MANIFEST)), parts, folder
+        ),
         "plan": manifest.file_digest(folder / PLAN),
         "counts": manifest.total(part.counts for part in parts).to_json(),
     }
-    manifest.write_file(folder / manifest.SUCCESS, manifest.seal(value))
+    storage.write(folder / manifest.SUCCESS, manifest.seal(value))
     return parts
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage
+from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage, storage
 from roots import langid
 from roots import pii as personal
 from tokenizer import count as piece_count
@@ -96,7 +96,7 @@ def langid_predict(files: list[Path], output: Path, model: str, sha256: str, id_
         _write_parquet(output, table)
     else:
         rows = ["\t".join(map(str, row.values())) for row in table.to_pylist()]
-        manifest.write_file(output, "\n".join(["\t".join(table.column_names), *rows, ""]).encode())
+        storage.write(output, "\n".join(["\t".join(table.column_names), *rows, ""]).encode())
     return f"{len(table):,} documents labelled in {output}"
 
 
@@ -225,4 +225,4 @@ def _own_id(identity: str) -> str:
 def _write_parquet(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    manifest.write_file(path, sink.getvalue().to_pybytes())
+    storage.write(path, sink.getvalue().to_pybytes())

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-from pipelines import manifest, path, stage
+from pipelines import manifest, path, stage, storage
 
 
-def problems(output: Path) -> Iterator[str]:
+def problems(output: storage.Place) -> Iterator[str]:
     """What is wrong with a run's folder, a line each; nothing for a run that is whole.
 
     raises  FileNotFoundError where the folder holds no run
     """
     if not (output / path.RUN).is_file():
         raise FileNotFoundError(f"{output}: no run here ({path.RUN} is missing); give the --output of a run")
-    listed = {Path(path.RUN), Path(path.RECIPE), Path(path.LOG), Path(path.LOCK)}
+    listed = {path.RUN, path.RECIPE, path.LOG, path.LOCK}
+    every = storage.files(output)
     yield from _run(output)
-    found = sorted(file.parent for file in output.rglob(manifest.SUCCESS))
+    found = sorted(file.parent for file in every if file.name == manifest.SUCCESS)
     kept: dict[str, dict[str, int]] = {}
     came: dict[str, dict[str, int]] = {}
     for folder in found:
-        name = folder.relative_to(output).as_posix()
+        name = storage.relative(folder, output)
         yield from _stage(folder, name, listed, output, kept, came)
     yield from _conserved(kept, came)
-    for name in sorted(_planned(output) - {folder.relative_to(output).as_posix() for folder in found}):
+    for name in sorted(_planned(output, every) - {storage.relative(folder, output) for folder in found}):
         yield f"{output / name}: the stage is not finished; run the same command again"
-    for file in sorted(output.rglob("*")):
-        if file.is_file() and file.relative_to(output) not in listed:
+    for file in every:
+        if storage.relative(file, output) not in listed:
             yield f"{file}: no manifest lists it; remove it if it is not yours"
 
 
-def _planned(output: Path) -> set[str]:
-    return {file.parent.relative_to(output).as_posix() for file in output.rglob(stage.PLAN)}
+def _planned(output: storage.Place, every: list[Any]) -> set[str]:
+    return {storage.relative(file.parent, output) for file in every if file.name == stage.PLAN}
 
 
-def _run(output: Path) -> Iterator[str]:
+def _run(output: storage.Place) -> Iterator[str]:
     try:
         stated = manifest.read_sealed(output / path.RUN)
     except manifest.DamagedFile as error:
@@ -53,16 +54,15 @@ def _run(output: Path) -> Iterator[str]:
 
 
 def _stage(
-    folder: Path,
+    folder: storage.Place,
     name: str,
-    listed: set[Path],
-    output: Path,
+    listed: set[str],
+    output: storage.Place,
     kept: dict[str, dict[str, int]],
     came: dict[str, dict[str, int]],
 ) -> Iterator[str]:
     """Problems of one stage; adds what it lists, and its account by source."""
-    inside = folder.relative_to(output)
-    listed |= {inside / manifest.SUCCESS, inside / stage.PLAN}
+    listed |= {f"{name}/{manifest.SUCCESS}", f"{name}/{stage.PLAN}"}
     try:
         success = manifest.read_sealed(folder / manifest.SUCCESS)
     except manifest.DamagedFile as error:
@@ -73,12 +73,12 @@ def _stage(
         yield f"{plan}: not the plan that {manifest.SUCCESS} states; run the same command again"
     for task, digest in zip(success["order"], success["manifests"], strict=True):
         file = folder / (task + manifest.MANIFEST)
-        listed.add(inside / (task + manifest.MANIFEST))
+        listed.add(f"{name}/{task}{manifest.MANIFEST}")
         if not file.is_file() or manifest.file_digest(file) != digest:
             yield f"{file}: not the manifest that {manifest.SUCCESS} states; remove it and run again"
             continue
         part = manifest.Manifest.read(folder, task)
-        listed |= {inside / file_name for file_name in part.files}
+        listed |= {f"{name}/{file_name}" for file_name in part.files}
         yield from part.problems(folder)
         for account, count in ((kept, part.counts.kept), (came, part.counts.documents_in)):
             by_source = account.setdefault(name, {})

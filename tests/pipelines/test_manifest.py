@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import manifest
+from pipelines import manifest, storage
 
 
 def test_a_sealed_value_comes_back_and_every_flipped_bit_is_found(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_counts_add_up_by_reason() -> None:
 
 
 def test_a_file_is_written_whole_and_no_temporary_stays(tmp_path: Path) -> None:
-    manifest.write_file(tmp_path / "deep" / "file", b"data")
+    storage.write(tmp_path / "deep" / "file", b"data")
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["deep", "deep/file"]
     assert (tmp_path / "deep" / "file").read_bytes() == b"data"
 

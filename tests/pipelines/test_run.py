@@ -10,7 +10,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import manifest, recipe, runner, stage, verify
+from pipelines import lease, manifest, recipe, runner, stage, verify
 from pipelines import run as running
 
 RECIPE = """
@@ -258,7 +258,7 @@ def test_a_second_run_on_the_same_folder_is_refused(runs: Runs, tmp_path: Path) 
     context = runs("out", until="ingest")
     with (context.output / ".lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(running.Busy, match="another run is writing here"):
+        with pytest.raises(lease.Busy, match="another run is writing here"):
             runs("out", until="ingest")
 
 
