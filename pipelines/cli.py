@@ -296,10 +296,12 @@ def crawl_fetch(
 def crawl_split(output: RunArgument, workers: WorkersOption = 1) -> None:
     """Part the cleaned pages of a run by language, into a folder of sources DIR/split."""
     with _faults():
-        from pipelines import progress, run, runner, split
+        from pipelines import progress, run, runner, split, storage
 
         with progress.shown() as watch:
-            run.run_one(runner.load_context(output, 1024), split.STAGE, runner.Engine(workers=workers), watch)
+            run.run_one(
+                runner.load_context(storage.at(output), 1024), split.STAGE, runner.Engine(workers=workers), watch
+            )
 
 
 @langid_app.command("train")

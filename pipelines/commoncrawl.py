@@ -24,7 +24,7 @@ from pathlib import Path
 
 import orjson
 
-from pipelines import manifest, warc
+from pipelines import manifest, storage, warc
 
 INDEX = "https://index.commoncrawl.org"
 DATA = "https://data.commoncrawl.org"
@@ -209,14 +209,14 @@ def _fetch_part(captures: list[Capture], path: Path, data: str, patience: Patien
             log.write(orjson.dumps(failure) + b"\n")
             log.flush()
             done.append(failure)
-        manifest.sync_file(unfinished)
+        storage.sync_file(unfinished)
     failed = [(capture, failure) for capture, failure in zip(captures, done, strict=True) if failure]
     lines = [orjson.dumps({"url": c.url, "filename": c.filename, "offset": c.offset, "reason": f}) for c, f in failed]
     if lines:
-        manifest.write_file(path.with_name(path.name + ".failed.jsonl"), b"\n".join(lines) + b"\n")
+        storage.write(path.with_name(path.name + ".failed.jsonl"), b"\n".join(lines) + b"\n")
     unfinished.replace(path)
     journal.unlink()
-    manifest.sync_folder(path.parent)
+    storage.sync_folder(path.parent)
     reasons: dict[str, int] = {}
     for _, failure in failed:
         reasons[failure.rpartition(": ")[2]] = reasons.get(failure.rpartition(": ")[2], 0) + 1
@@ -359,4 +359,4 @@ def write_captures(path: Path, captures: Iterable[Capture]) -> None:
         )
         for c in captures
     ]
-    manifest.write_file(path, b"".join(line + b"\n" for line in lines))
+    storage.write(path, b"".join(line + b"\n" for line in lines))

@@ -106,7 +106,7 @@ def gather(paths: Iterable[storage.Place], segment: int, dtype: np.dtype) -> np.
     return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
-def gathered_on_disk(paths: Iterable[Path], segment: int, dtype: np.dtype, scratch: Path) -> np.ndarray:
+def gathered_on_disk(paths: Iterable[storage.Place], segment: int, dtype: np.dtype, scratch: Path) -> np.ndarray:
     """As `gather`, but in a mapped file: pages that are not in use need no memory. Its name is gone on return."""
     with scratch.open("wb+") as file:
         for path in paths:

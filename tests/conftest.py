@@ -40,11 +40,11 @@ RECIPE = """
 base = "base.toml"
 name = "small"
 [run]
-task_bytes = 6_000
+task_bytes = 15_000
 [ingest]
 rejected_share_max = 0.5
 [clean.steps]
-"lm_sw_*" = ["dedup_document", "dedup_template_soft", "filter_remove_empty_docs"]
+"lm_nigercongo-sw_*" = ["dedup_document", "dedup_template_soft", "filter_remove_empty_docs"]
 "lm_*" = ["dedup_document", "filter_remove_empty_docs"]
 [language]
 model = ""
@@ -55,7 +55,10 @@ recall_min = 0.95
 [tokenizer]
 vocab_size = 300
 """
-WORDS = "habari njema leo watu wengi walifika sokoni kununua mboga na matunda mapya kutoka shambani".split()  # noqa: SIM905
+WORDS = (  # noqa: SIM905
+    "habari njema leo watu wengi walifika sokoni kununua mboga na matunda mapya kutoka shambani jirani wakati "
+    "mvua ilikuwa ikinyesha polepole juu ya paa la nyumba kubwa karibu na mto ambao unapita kijijini kwetu"
+).split()
 
 
 def text_of(seed: int, words: int = 120) -> str:
@@ -67,16 +70,20 @@ def text_of(seed: int, words: int = 120) -> str:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two sources with copies in and across them, a near copy, addresses, and a record that is none."""
     root = tmp_path_factory.mktemp("small") / "sources"
-    swahili = [text_of(i) + "\nSoma habari zaidi hapa kila siku" for i in range(24)]
+    swahili = [text_of(i) + "\nSoma habari zaidi hapa kila siku" for i in range(30)]
     swahili[20] = swahili[3]
-    english = [text_of(100 + i) + "\nwrite to a.b@example.org" for i in range(10)]
-    english[5] = text_of(3)
-    english[7] = english[6].replace(english[6].split()[60], "changed")
-    for name, texts in {"lm_sw_news/a": swahili[:14], "lm_sw_news/b": swahili[14:], "lm_en_web/a": english}.items():
+    igbo = [text_of(100 + i) + "\nwrite to a.b@example.org" for i in range(10)]
+    igbo[5] = text_of(3)
+    igbo[7] = igbo[6].replace(igbo[6].split()[60], "imebadilika")
+    for name, texts in {
+        "lm_nigercongo-sw_news/a": swahili[:14],
+        "lm_nigercongo-sw_news/b": swahili[14:],
+        "lm_nigercongo-ig_web/a": igbo,
+    }.items():
         file = root / f"{name}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    with (root / "lm_en_web" / "a.jsonl").open("a") as file:
+    with (root / "lm_nigercongo-ig_web" / "a.jsonl").open("a") as file:
         file.write("not json\n")
     return root
 

@@ -80,8 +80,6 @@ def test_a_store_answers_as_a_disk_does(bucket: str, tmp_path: Path) -> None:
         (folder / "a").unlink()
         (folder / "a").unlink(missing_ok=True)
         with pytest.raises(FileNotFoundError, match="face/a"):
-            (folder / "a").unlink()
-        with pytest.raises(FileNotFoundError, match="face/a"):
             (folder / "a").read_bytes()
         with pytest.raises(FileNotFoundError, match="face/a"):
             storage.opened(folder / "a")
@@ -121,17 +119,22 @@ def test_a_bucket_that_is_not_there_is_told(bucket: str) -> None:
 def test_the_same_bytes_in_a_store_as_on_a_disk(bucket: str, runs: Runs, local: dict[str, str]) -> None:
     context = runs(f"{bucket}/same")
     assert tree(context.output) == local
-    assert list(verify.problems(context.output)) == []
     assert not storage.at(f"{bucket}/same/.lock").exists()
+    for command in (["verify"], ["inspect", "--reason", "near_duplicate"]):
+        call = [sys.executable, "-m", "pipelines", *command, f"{bucket}/same"]
+        done = subprocess.run(call, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert "corpus  lm_nigercongo-ig_web  near_duplicate: 1 of 10" in done.stdout
 
 
 def test_input_from_a_store_gives_the_same_corpus(
     bucket: str, runs: Runs, local: dict[str, str], small: Path, tmp_path: Path
 ) -> None:
     url = upload(small, f"{bucket}/input")
-    context = runs(str(tmp_path / "out"), f"sources.folder={url}")
-    assert data(tree(context.output)) == data(local)
-    assert len(data(local)) > 20
+    context = runs(str(tmp_path / "out"), f"sources.folder={url}", until="redact")
+    found = data(tree(context.output))
+    assert found == {name: digest for name, digest in data(local).items() if name in found}
+    assert sum(name.startswith("corpus/") for name in found) > 3
 
 
 def test_packed_input_is_read_from_a_store(bucket: str, runs: Runs, small: Path, tmp_path: Path) -> None:
@@ -139,8 +142,8 @@ def test_packed_input_is_read_from_a_store(bucket: str, runs: Runs, small: Path,
     for file in (tmp_path / "packed").rglob("*.jsonl"):
         file.unlink()
     url = upload(tmp_path / "packed", f"{bucket}/packed")
-    at_home = runs(str(tmp_path / "one"), f"sources.folder={tmp_path / 'packed'}", until="redact")
-    away = runs(str(tmp_path / "two"), f"sources.folder={url}", until="redact")
+    at_home = runs(str(tmp_path / "one"), f"sources.folder={tmp_path / 'packed'}", until="ingest")
+    away = runs(str(tmp_path / "two"), f"sources.folder={url}", until="ingest")
     assert data(tree(away.output)) == data(tree(at_home.output))
 
 
@@ -150,7 +153,7 @@ def test_a_run_in_a_store_resumes_and_mends(bucket: str, runs: Runs, local: dict
     lost.unlink()
     short = next(file for file in storage.files(context.folder("clean")) if file.suffix == ".parquet")
     short.write_bytes(b"short")
-    stray = context.folder("clean") / "lm_sw_news" / "part-00009-of-00010.parquet"
+    stray = context.folder("clean") / "lm_nigercongo-sw_news" / "part-00009-of-00010.parquet"
     stray.write_bytes(b"of another plan")
     assert {p.partition(": ")[2].partition(";")[0][:7] for p in verify.problems(context.output)} == {
         "missing",
@@ -167,15 +170,6 @@ def test_verify_reads_every_byte_of_a_store(bucket: str, runs: Runs) -> None:
     content = file.read_bytes()
     file.write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:])
     assert [problem for problem in verify.problems(context.output) if f"{file}: sha256 is" in problem]
-
-
-def test_the_command_takes_urls(bucket: str, runs: Runs) -> None:
-    output = f"{bucket}/command"
-    runs(output, until="redact")
-    for command in (["verify", output], ["inspect", output, "--reason", "near_duplicate"]):
-        done = subprocess.run([sys.executable, "-m", "pipelines", *command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert "corpus  lm_en_web  near_duplicate: 1 of 9" in done.stdout
 
 
 def test_two_runs_in_one_store_folder_are_refused_and_a_dead_one_is_taken_over(
