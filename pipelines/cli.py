@@ -289,7 +289,7 @@ def crawl_fetch(
             f"{got.records:,} records fetched, {got.failed:,} failed, {got.kept_files:,} files were there already"
         )
         if got.failed and not got.records:
-            raise stage.StageFailed(f"none of {got.failed:,} records was to be had; {output}/*.failed.jsonl says why")
+            raise stage.StageFailed(f"none of {got.failed:,} records was to be had; {output}/*.failed says why")
 
 
 @crawl_app.command("split")

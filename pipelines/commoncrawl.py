@@ -162,7 +162,7 @@ def fetch(
 ) -> Fetched:
     """The records of captures as output/part-NNNNN.warc.gz, a thousand each, in their order.
 
-    Beside each file stands a .failed.jsonl with the captures that were not to be had and why, if there are any.
+    Beside each file stands a .failed with the captures that were not to be had and why, if there are any.
     The same call again fetches what is missing.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def _fetch_part(captures: list[Capture], path: Path, data: str, patience: Patien
     failed = [(capture, failure) for capture, failure in zip(captures, done, strict=True) if failure]
     lines = [orjson.dumps({"url": c.url, "filename": c.filename, "offset": c.offset, "reason": f}) for c, f in failed]
     if lines:
-        storage.write(path.with_name(path.name + ".failed.jsonl"), b"\n".join(lines) + b"\n")
+        storage.write(path.with_name(path.name + ".failed"), b"\n".join(lines) + b"\n")
     unfinished.replace(path)
     journal.unlink()
     storage.sync_folder(path.parent)

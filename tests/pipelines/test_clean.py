@@ -115,3 +115,13 @@ def test_each_source_of_the_catalogue_gets_its_own_steps_under_both_of_its_names
     for source in catalogue.load():
         assert clean.steps_of(source.name, plan_of) == clean.steps_of(source.published_name, plan_of) == source.steps
         assert tuple(step.name for step in steps.parse(source.steps)) == source.steps
+
+
+def test_a_run_restricted_to_one_source_reads_and_cleans_that_one_alone(cleaned: stage.Context, tmp_path: Path) -> None:
+    folder = cleaned.recipe.sources.folder
+    chosen = recipe.load(Path("roots.toml"), [f"sources.folder={folder}", 'sources.names=["lm_ar_kalimat"]'])
+    context = stage.Context(tmp_path / "out", chosen)
+    running.run(context, "clean", runner.Engine(workers=1), lambda progress: None)
+    names = ("documents", "clean")
+    assert {part.source for name in names for part in context.manifests(name)} == {"lm_ar_kalimat"}
+    assert read(context, "clean", "lm_ar_kalimat").equals(read(cleaned, "clean", "lm_ar_kalimat").combine_chunks())

@@ -188,7 +188,7 @@ def test_a_record_that_is_not_to_be_had_is_told_and_the_others_come(
     got = commoncrawl.fetch(server.captures[:3], tmp_path, server.base, QUICK)
     assert (got.records, got.failed) == (2, 1)
     assert urls(tmp_path / "part-00000.warc.gz") == server.urls[1:3]
-    failed = json.loads((tmp_path / "part-00000.warc.gz.failed.jsonl").read_text())
+    failed = json.loads((tmp_path / "part-00000.warc.gz.failed").read_text())
     assert failed["url"] == server.urls[0]
     assert re.search(reason, failed["reason"])
 

@@ -235,3 +235,30 @@ def test_the_real_malformed_files_end_as_documented(shared: Path) -> None:
     assert len(with_nul) == 1
     assert "\0" in with_nul[0]  # NUL is a character like any other: kept
     assert not read(folder / "004_django.po", format="text")[1][0].startswith("\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ("{'title': \"L'été\", 'n': None, 'tags': ('a', 1.5)}", {"title": "L'été", "n": None, "tags": ["a", 1.5]}),
+        ('{"title": "json", "n": null}', {"title": "json", "n": None}),
+        ("{1: 2}", {"1": 2}),
+        ("{'a', 'b'}", {"meta": "{'a', 'b'}"}),
+        ("{'a': open('x')}", {"meta": "{'a': open('x')}"}),
+        ("{'a': ", {"meta": "{'a': "}),
+        ("no object", {"meta": "no object"}),
+        ("", {"meta": ""}),
+        (None, {"meta": None}),
+        ("{" * 3000, {"meta": "{" * 3000}),
+        ("{'a': " + "-" * 100_000 + "1}", {"meta": "{'a': " + "-" * 100_000 + "1}"}),
+        ("{'a': " + "(" * 5000 + ")}", {"meta": "{'a': " + "(" * 5000 + ")}"}),
+        (["a"], {"meta": ["a"]}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_metadata_are_an_object_also_as_the_text_of_one_and_what_is_none_stays(
+    tmp_path: Path, meta: object, expected: dict
+) -> None:
+    data = json.dumps({"text": "a", "meta": meta}).encode()
+    _, texts, metas, rejects = read(put(tmp_path, "a.jsonl", data), limit=10**6)
+    assert (texts, [json.loads(found) for found in metas], rejects.counts) == (["a"], [expected], {})

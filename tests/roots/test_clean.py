@@ -328,3 +328,17 @@ def test_constants_are_those_of_the_reference():
     assert constants["remove_references_stopword_ratio"] == clean.REFERENCES_STOPWORD_RATIO
     splitters = {name: sorted(split) for name, split in constants["sentence_splitters"].items()}
     assert splitters == {name: sorted(split) for name, split in clean.SENTENCE_SPLITTERS.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if not isinstance(step, clean.Later)])
+def test_ten_thousand_empty_documents_and_none_at_all_pass_through_every_step(name: str) -> None:
+    if name == "extract_html_text":
+        pytest.importorskip("resiliparse", reason="the extra `crawl` is not installed")
+    step = clean.STEPS[name]
+    empty = documents([""] * 10_000)
+    kept, reasons = clean.run([step], empty)
+    stay = 10_000 if isinstance(step, clean.Map | clean.RareLines | clean.Joined) else kept.num_rows
+    assert kept.num_rows == stay == reasons.null_count
+    assert set(texts(kept)) <= {""}
+    assert isinstance(step, clean.Filter) is False or kept.num_rows in (0, 10_000)
+    assert clean.run([step], empty.slice(0, 0))[0].num_rows == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("resiliparse", reason="the extra `crawl` is not installed")
 
@@ -88,3 +90,15 @@ def test_a_missing_library_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "resiliparse.extract.html2text", None)
     with pytest.raises(ValueError, match=r"reading web pages needs `pip install 'bloom-roots\[crawl\]'`"):
         html.texts(pa.array(["<p>a"]))
+
+
+PIECES = st.sampled_from(
+    ["<p>", "</p>", "<div", " class='a", ">", "</div>", "<table>", "<td>", "<script>", "<!--", "-->", "&#", "&amp", "a",
+     "<![CDATA[", "<svg>", "<math>", "</svg>", "<template>", "<select>", "<b>", "<a href=", '"', "\x00", "\ufffd"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=60))
+def test_any_soup_of_tags_gives_a_text_and_the_same_one_each_time(pieces: list[str]) -> None:
+    page = "".join(pieces)
+    assert html.texts(pa.array([page, "<p>ok", page])).to_pylist() == [text(page), "ok", text(page)]
