@@ -37,7 +37,7 @@ import zstandard
 
 from pipelines import recipe, storage, warc
 from pipelines.stage import Rejects, Slice
-from roots import html, schema
+from roots import schema
 
 BATCH_BYTES = 4 * 2**20  # text gathered before a batch is handed on
 BLOCK_BYTES = 2**20  # read at a time
@@ -424,43 +424,14 @@ def _warc(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.Record
     with opened(path, part.label) as file:
         for number, record in enumerate(warc.records(file, limit)):
             batch.record = number
-            if record.kind not in ("response", "resource", "conversion"):
+            if record.kind not in warc.PAGE_KINDS:
                 continue
-            page = _page(record, limit)
+            page = warc.page(record, limit)
             if isinstance(page, str):
                 reason, _, detail = page.partition(": ")
                 batch.reject(reason, detail, record.offset, (record.block or b"")[:200])
             elif batch.add(*page, record.offset, b""):
                 yield batch.take()
-
-
-def _page(record: warc.Record, limit: int) -> tuple[str, None, str] | str:
-    """(text, no id, metadata) of a record, or `reason: detail`."""
-    if record.block is None:
-        return f"record_too_large: more than {limit} bytes"
-    if not record.intact:
-        return "wrong_digest: the block is not the one that its WARC-Block-Digest is of"
-    body, content_type = record.block, record.headers.get("content-type", "")
-    if record.kind == "response":
-        try:
-            response = warc.response(record.block, limit)
-        except ValueError as error:
-            return f"bad_http: {error}"
-        if response.status != 200:
-            return f"http_status: {response.status}"
-        body, content_type = response.body, response.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in (*html.PAGE_TYPES, "text/plain"):
-        return f"no_page: its Content-Type is {kind!r}"
-    text = html.decoded(body, content_type)
-    if text is None:
-        return "unknown_encoding: no encoding fits its bytes"
-    meta = {
-        "url": record.headers.get("warc-target-uri", "").strip("<>"),
-        "date": record.headers.get("warc-date", ""),
-        "content_type": kind,
-    }
-    return text, None, orjson.dumps(meta).decode()
 
 
 def _datasets(batch: _Batch, part: Slice, path: storage.Place) -> Iterator[pa.RecordBatch]:

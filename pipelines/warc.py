@@ -14,8 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import orjson
+
+from roots import html
+
 HEAD_BYTES_MAX = 2**20  # of a record's or a response's header
 CHUNK_BYTES = 2**20  # read at a time where a block is passed over
+PAGE_KINDS = ("response", "resource", "conversion")  # the types of records that hold a page
 RECORD_END = b"\r\n\r\n"
 DIGESTS = ("sha1", "sha256", "sha512", "md5")
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib looks which of the two it is
@@ -91,6 +96,35 @@ def response(block: bytes, body_bytes_max: int) -> Response:
     elif encoding not in ("identity", ""):
         raise ValueError(f"Content-Encoding {encoding!r} is not known")
     return Response(int(words[1]), headers, body)
+
+
+def page(record: Record, bytes_max: int) -> tuple[str, None, str] | str:
+    """A record as (text, no id, metadata), HTML as it is; or `reason: detail` where it is no page.
+
+    Metadata: url, date, content_type.
+    """
+    if record.block is None:
+        return f"record_too_large: more than {bytes_max} bytes"
+    if not record.intact:
+        return "wrong_digest: the block is not the one that its WARC-Block-Digest is of"
+    body, content_type = record.block, record.headers.get("content-type", "")
+    if record.kind == "response":
+        try:
+            answer = response(record.block, bytes_max)
+        except ValueError as error:
+            return f"bad_http: {error}"
+        if answer.status != 200:
+            return f"http_status: {answer.status}"
+        body, content_type = answer.body, answer.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (*html.PAGE_TYPES, "text/plain"):
+        return f"no_page: its Content-Type is {kind!r}"
+    text = html.decoded(body, content_type)
+    if text is None:
+        return "unknown_encoding: no encoding fits its bytes"
+    headers = record.headers
+    url, date = headers.get("warc-target-uri", "").strip("<>"), headers.get("warc-date", "")
+    return text, None, orjson.dumps({"url": url, "date": date, "content_type": kind}).decode()
 
 
 def _head(file: BinaryIO, offset: int) -> list[bytes]:
