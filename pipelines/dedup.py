@@ -85,17 +85,17 @@ def _settings(plan_of: recipe.Recipe) -> object:
     return plan_of.dedup
 
 
-def _success(context: stage.Context, name: str) -> str:
+def success(context: stage.Context, name: str) -> str:
     """Digest of a finished stage, which a task depends on as a whole."""
     return manifest.file_digest(context.folder(name) / manifest.SUCCESS)
 
 
-def _files(context: stage.Context, name: str, ending: str) -> list[storage.Place]:
+def outputs(context: stage.Context, name: str, ending: str = ".seg") -> list[storage.Place]:
     """The files with this ending of a stage's tasks, in order."""
     return exchange.paths(context.folder(name), [part.name for part in context.manifests(name)], ending)
 
 
-def _shard_task(context: stage.Context, part: manifest.Manifest, **options: object) -> stage.Task:
+def shard_task(context: stage.Context, part: manifest.Manifest, **options: object) -> stage.Task:
     return stage.Task(
         name=part.name,
         source=part.source,
@@ -120,7 +120,7 @@ def _partitions(context: stage.Context) -> tuple[int, int]:
 def _plan_keys(context: stage.Context) -> list[stage.Task]:
     texts, bands = _partitions(context)
     return [
-        _shard_task(context, part, shard=shard, texts=texts, bands=bands) for shard, part in enumerate(shards(context))
+        shard_task(context, part, shard=shard, texts=texts, bands=bands) for shard, part in enumerate(shards(context))
     ]
 
 
@@ -163,7 +163,7 @@ def _first(records: np.ndarray) -> np.ndarray:
 
 def _plan_match(context: stage.Context) -> list[stage.Task]:
     texts, bands = _partitions(context)
-    options = {"depends": _success(context, "work/dedup-keys")}
+    options = {"depends": success(context, "work/dedup-keys")}
     return [
         stage.Task(name=f"{kind}-{index:05d}-of-{count:05d}", options={**options, "kind": kind, "partition": index})
         for kind, count in (("texts", texts), ("bands", bands))
@@ -173,7 +173,7 @@ def _plan_match(context: stage.Context) -> list[stage.Task]:
 
 def _match(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     kind, partition = task.options["kind"], task.options["partition"]
-    files = _files(context, "work/dedup-keys", f".{kind}.seg")
+    files = outputs(context, "work/dedup-keys", f".{kind}.seg")
     if kind == "texts":
         found = exchange.first_kept(exchange.gather(files, partition, exchange.KEY))
         pairs = _pairs(found["witness"], found["doc"])
@@ -197,7 +197,7 @@ def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _plan_groups(context: stage.Context) -> list[stage.Task]:
-    options = {"depends": _success(context, "work/dedup-match"), "shards": len(context.manifests(EARLIER))}
+    options = {"depends": success(context, "work/dedup-match"), "shards": len(context.manifests(EARLIER))}
     return [stage.Task(name="groups", options=options)]
 
 
@@ -224,7 +224,7 @@ def _groups(task: stage.Task, context: stage.Context, folder: Path) -> stage.Res
 
 def _copies(context: stage.Context) -> np.ndarray:
     """(first, copy) of every copy, in order of the copies: uint64 [n, 2]."""
-    files = [path for path in _files(context, "work/dedup-match", ".seg") if path.name.startswith("texts-")]
+    files = [path for path in outputs(context, "work/dedup-match", ".seg") if path.name.startswith("texts-")]
     copies = _ends(exchange.gather(files, 0, exchange.PAIR))
     return copies[np.argsort(copies[:, 1], kind="stable")]
 
@@ -236,7 +236,7 @@ def _ends(pairs: np.ndarray) -> np.ndarray:
 def _candidates(context: stage.Context, copies: np.ndarray) -> Iterator[np.ndarray]:
     """Candidate pairs, about PAIRS_MAX at a time, each copy replaced by the first with its text: uint64 [n, 2]."""
     held: list[np.ndarray] = []
-    for path in _files(context, "work/dedup-match", ".seg"):
+    for path in outputs(context, "work/dedup-match", ".seg"):
         if path.name.startswith("bands-"):
             held.append(_as_first(_ends(exchange.read(path, 0, exchange.PAIR)), copies))
             if sum(map(len, held)) >= PAIRS_MAX:
@@ -283,9 +283,7 @@ def _plan_sets(context: stage.Context) -> list[stage.Task]:
     options = {"depends": manifest.file_digest(members), "partitions": _facts(context)["partitions"]}
     wanted = exchange.sizes(members)
     return [
-        _shard_task(context, part, **options, shard=shard)
-        for shard, part in enumerate(shards(context))
-        if wanted[shard]
+        shard_task(context, part, **options, shard=shard) for shard, part in enumerate(shards(context)) if wanted[shard]
     ]
 
 
@@ -296,7 +294,7 @@ def _sets(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
     heads = np.zeros(len(members), HEAD)
     heads["doc"] = members["doc"]
     ids, values = [], [np.empty(0, np.uint64)]
-    for first, docs in _members(task, context, exchange.row_of(members["doc"])):
+    for first, docs in rows_of(task, context, exchange.row_of(members["doc"]), ["id", "text"]):
         inside = slice(first, first + docs.num_rows)
         ids.append(docs.column("id"))
         heads["text_bytes"][inside] = np.diff(utf8.view(docs.column("text"))[1])
@@ -312,13 +310,15 @@ def _sets(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
     return stage.Result()
 
 
-def _members(task: stage.Task, context: stage.Context, rows: np.ndarray) -> Iterator[tuple[int, pa.RecordBatch]]:
+def rows_of(
+    task: stage.Task, context: stage.Context, rows: np.ndarray, columns: list[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(number of the first, documents) of the shard's rows wanted, ascending; other row groups are not read."""
     for part, later in zip(task.slices, [*task.slices[1:], None], strict=True):
         row, last = part.first, later.first if later else int(rows[-1]) + 1
         if np.searchsorted(rows, row) == np.searchsorted(rows, last):
             continue
-        for batch in context.read(part, ["id", "text"]):
+        for batch in context.read(part, columns):
             first, stop = np.searchsorted(rows, [row, row + batch.num_rows])
             if first < stop:
                 yield int(first), batch.take(pa.array(rows[first:stop] - row))
@@ -344,7 +344,7 @@ def _plan_near(context: stage.Context) -> list[stage.Task]:
     ranks = _ranks(context)
     found = _facts(context)
     options = {
-        "depends": [_success(context, "work/dedup-groups"), _success(context, "work/dedup-sets")],
+        "depends": [success(context, "work/dedup-groups"), success(context, "work/dedup-sets")],
         "ranks": np.unique([ranks[part.source] for part in shards(context)], return_index=True)[1].tolist(),
         "shards": len(shards(context)),
         "files": found["files"],
@@ -359,9 +359,9 @@ def _plan_near(context: stage.Context) -> list[stage.Task]:
 def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     """Keep the pairs that are as near as they looked, and let the first of each set of neighbours stay."""
     partition, plan_of = task.options["partition"], context.recipe.dedup
-    heads = exchange.gather(_files(context, "work/dedup-sets", ".heads.seg"), partition, HEAD)
+    heads = exchange.gather(outputs(context, "work/dedup-sets", ".heads.seg"), partition, HEAD)
     ids = _strings(
-        exchange.gather(_files(context, "work/dedup-sets", ".ids.seg"), partition, np.dtype("u1")), heads["id_bytes"]
+        exchange.gather(outputs(context, "work/dedup-sets", ".ids.seg"), partition, np.dtype("u1")), heads["id_bytes"]
     )
     docs = heads["doc"]  # sorted: shards in order, rows in order
     copies, *near = exchange.paths(context.folder("work/dedup-groups"), task.options["files"])
@@ -370,7 +370,7 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
     pairs = np.unique(pairs, axis=0) if len(near) > 1 else pairs
     folder.mkdir(parents=True, exist_ok=True)
     values = exchange.gathered_on_disk(
-        _files(context, "work/dedup-sets", ".seg"), partition, np.dtype("<u8"), folder / "scratch"
+        outputs(context, "work/dedup-sets", ".seg"), partition, np.dtype("<u8"), folder / "scratch"
     )
     bounds = np.concatenate([[0], np.cumsum(heads["features"])])
     compared = comparison(plan_of, "")
@@ -408,15 +408,15 @@ def _order(
 
 
 def _plan_dedup(context: stage.Context) -> list[stage.Task]:
-    depends = _success(context, "work/dedup-near")
-    return [_shard_task(context, part, shard=shard, depends=depends) for shard, part in enumerate(shards(context))]
+    depends = success(context, "work/dedup-near")
+    return [shard_task(context, part, shard=shard, depends=depends) for shard, part in enumerate(shards(context))]
 
 
 def _dedup(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     """The shard's duplicates, in order."""
     shard = task.options["shard"]
-    found = exchange.gather(_files(context, "work/dedup-near", ".seg"), shard, DUPLICATE)
-    data = exchange.gather(_files(context, "work/dedup-near", ".ids.seg"), shard, np.dtype("u1"))
+    found = exchange.gather(outputs(context, "work/dedup-near", ".seg"), shard, DUPLICATE)
+    data = exchange.gather(outputs(context, "work/dedup-near", ".ids.seg"), shard, np.dtype("u1"))
     order = np.argsort(found["doc"], kind="stable")
     own, kept, witness = (_strings(data, found["id_bytes"]).take(pa.array(3 * order + k)) for k in range(3))
     table = pa.table(

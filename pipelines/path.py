@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, split, stage, tokens
+from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, split, stage, substring, tokens
 from roots import languages
 
 GROUPS = ("ingest", "clean", "annotate", "dedup", "redact", "cards", "tokenizer", "shards")
@@ -38,6 +38,8 @@ def group(name: str, context: stage.Context) -> list[stage.Stage]:
     if name == "clean":
         sources = sorted({part.source for part in context.manifests("documents")})
         return clean.stages(clean.rounds(context.recipe, sources))
+    if name == "dedup" and context.recipe.dedup.substring.action != substring.OFF:
+        return [*dedup.STAGES, *substring.STAGES]
     return _FIXED[name]
 
 
@@ -54,11 +56,13 @@ _FIXED = {
 
 def find(name: str) -> stage.Stage:
     """A stage by its name, for a worker."""
-    every = [s for group in _FIXED.values() for s in group] + [split.STAGE, *clean.stages(ROUNDS_MAX)]
-    return next(s for s in every if s.name == name)
+    return next(s for s in _every() if s.name == name)
 
 
 def group_of(name: str) -> str:
     """The group of a stage by its name; "" for a folder that is no stage's."""
-    every = [s for group in _FIXED.values() for s in group] + [split.STAGE, *clean.stages(ROUNDS_MAX)]
-    return next((s.group for s in every if s.name == name), "")
+    return next((s.group for s in _every() if s.name == name), "")
+
+
+def _every() -> list[stage.Stage]:
+    return [*(s for group in _FIXED.values() for s in group), *substring.STAGES, split.STAGE, *clean.stages(ROUNDS_MAX)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import storage
-from roots import quality, shingles
+from roots import quality, shingles, substring
 
 PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
 
@@ -130,6 +130,16 @@ class SimHash:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Substring:
+    """Text that stands elsewhere already, within what stays of the documents; roots.substring."""
+
+    action: str  # off; mark: report the spans; cut: and take them out of the corpus
+    bytes_min: int  # UTF-8 bytes that must agree
+    across_sources: bool  # or within each source alone
+    sources: tuple[str, ...] = ("*",)  # the sources (or patterns) that are looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dedup:
     """Duplicates over all sources, and which of them stays."""
 
@@ -147,6 +157,7 @@ class Dedup:
     removed_share_max: float  # of a source's documents; where more are duplicates the run stops
     guarded_documents_min: int  # sources of fewer documents are not held to removed_share_max
     simhash: SimHash
+    substring: Substring
     priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay before the others'
     shingles: dict[str, Shingles] = field(default_factory=dict)  # of languages that have others
 
@@ -392,6 +403,12 @@ def _check(recipe: Recipe, file: Path) -> None:
             ("dedup", "simhash"),
             0 <= recipe.dedup.simhash.distance_max < recipe.dedup.simhash.blocks <= 16,
             "of distance_max below blocks, and at most 16 blocks",
+        ),
+        (
+            ("dedup", "substring"),
+            recipe.dedup.substring.action in ("off", "mark", "cut")
+            and recipe.dedup.substring.bytes_min >= substring.GRAM,
+            f"of the action off, mark or cut, and bytes_min of at least {substring.GRAM}",
         ),
         (("dedup", "unit"), recipe.dedup.unit in shingles.UNITS, f"one of {', '.join(shingles.UNITS)}"),
         (("dedup", "ngram"), recipe.dedup.ngram >= 1, "at least 1"),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage, storage
+from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage, storage, substring
 from roots import langid
 from roots import pii as personal
 from tokenizer import count as piece_count
@@ -24,7 +24,10 @@ RUN = ".run"  # where a tool's stages work, below its output
 
 
 def dedup(files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str], workers: int) -> str:
-    """Write output/duplicates.parquet: id, kept_id, witness_id, kind (exact | near), similarity; one line about it."""
+    """Write output/duplicates.parquet: id, kept_id, witness_id, kind (exact | near), similarity; one line about it.
+
+    With dedup.substring.action "mark", spans.parquet besides.
+    """
     plan_of = _recipe(files, id_field, text_field, overrides)
     context = stage.Context(output / RUN, plan_of)
     # nothing is measured here: the documents as they were read are what the dedup stages compare
@@ -39,9 +42,22 @@ def dedup(files: list[Path], output: Path, id_field: str, text_field: str, overr
     }
     table = pa.table({**ids, "kind": found["kind"], "similarity": found["similarity"]})
     _write_parquet(output / "duplicates.parquet", table)
+    if plan_of.dedup.substring.action != substring.OFF:
+        _write_parquet(output / "spans.parquet", _spans(context))
     documents = manifest.total(part.counts for part in context.manifests("documents"))
     shutil.rmtree(output / RUN)
     return f"{len(table):,} duplicates of {documents.kept:,} documents in {output / 'duplicates.parquet'}"
+
+
+def _spans(context: stage.Context) -> pa.Table:
+    """Repeated text: id, start, end (UTF-8 bytes), kept_id, kept_start."""
+    found = pa.concat_tables(
+        pq.read_table(context.folder("spans") / f"{part.name}.parquet") for part in context.manifests("spans")
+    ).drop_columns("row")
+    for name in ("id", "kept_id"):
+        ids = pa.array([_own_id(identity) for identity in found[name].to_pylist()], pa.string())
+        found = found.set_column(found.schema.get_field_index(name), name, ids)
+    return found
 
 
 def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str]) -> str:

@@ -185,17 +185,23 @@ def _filter(data, i, end, table, left):
 
 
 def shared(keys: np.ndarray) -> np.ndarray:
-    """bool [n]: whether the key (uint64) stands there more than once.
+    """bool [n]: whether the key (uint64) may stand there more than once; of those that do not, one in nine may too.
 
-    Most keys are unique: a sort of the bare keys finds that out, at a tenth of the cost of sorting
-    the records.
+    Most keys of a large table are unique. This leaves them out before the table is sorted, at a tenth of the cost.
     """
-    ordered = np.sort(keys)
-    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(repeated):
-        return np.zeros(len(keys), bool)
-    place = np.minimum(np.searchsorted(repeated, keys), len(repeated) - 1)
-    return repeated[place] == keys
+    return _shared(keys, np.uint64(64 - max(3 + len(keys).bit_length(), 1)))
+
+
+@kernel.compiled
+def _shared(keys, shift):
+    counts = np.zeros(np.uint64(1) << (np.uint64(64) - shift), np.uint8)  # 8 to 16 for each key
+    for k in range(len(keys)):
+        place = (keys[k] * P1) >> shift
+        counts[place] += counts[place] < 2
+    out = np.empty(len(keys), np.bool_)
+    for k in range(len(keys)):
+        out[k] = counts[(keys[k] * P1) >> shift] == 2
+    return out
 
 
 def line_keys(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

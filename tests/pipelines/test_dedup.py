@@ -113,3 +113,47 @@ def test_simhash_finds_what_differs_in_few_bits_and_leaves_short_texts_alone(tmp
     assert found.keys() == {"b"}
     assert found["b"][:3] == ("near", "a", "a")
     assert found["b"][3] >= 60 / 64 - 0.01
+
+
+PASSAGE = "Bring a vessel of water to each house, and carry back the empty one before the evening comes. "
+
+
+def test_passages_that_stand_before_are_marked_with_their_place(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", {"a": words(40), "b": [*words(9), PASSAGE, *words(9)], "a copy": [PASSAGE] * 9})
+    second = write(tmp_path / "b.jsonl", {"c": [*words(30), PASSAGE, *words(30)], "gone": [PASSAGE] * 9})
+    mark = "dedup.substring.action=mark"
+    assert duplicates(tmp_path, [first, second], mark).keys() == {"gone"}
+    spans = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
+    line = len(PASSAGE)
+    # made words take 7 bytes with their space; both spaces around, and the first four letters of the next word, agree
+    assert spans == [
+        {"id": "a copy", "start": 0, "end": 9 * (line + 1) - 1, "kept_id": "b", "kept_start": 63},
+        {"id": "c", "start": 209, "end": 210 + line + 5, "kept_id": "b", "kept_start": 62},
+    ]
+    duplicates(tmp_path, [first, second], mark, "dedup.substring.across_sources=false")
+    spans = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
+    assert [(row["id"], row["kept_id"]) for row in spans] == [("a copy", "b")]
+
+
+def test_passages_are_cut_from_the_corpus_and_a_document_of_nothing_else_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "sources"
+    own, other = [*words(40), "here"], [*words(40), "there, at last"]
+    write(folder / "lm_en_a" / "a.jsonl", {"1": [*own, PASSAGE], "2": [*other, PASSAGE], "3": [PASSAGE]})
+    chosen = recipe.load(
+        Path("folder.toml"),
+        [
+            f"sources.folder={folder}",
+            "dedup.substring.action=cut",
+            "language.model=",
+            "language.sha256=",
+            "quality.sources=[]",
+        ],
+    )
+    for name, batch_docs in (("one", 1024), ("two", 1)):
+        context = stage.Context(tmp_path / name, chosen, batch_docs)
+        run.run(context, "redact", runner.Engine(), lambda progress: None)
+        table = pq.read_table(context.folder("corpus") / "en/lm_en_a/part-00000-of-00001.parquet")
+        kept = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+        assert kept == {"lm_en_a/a.jsonl:0": " ".join([*own, PASSAGE]).strip(), "lm_en_a/a.jsonl:1": " ".join(other)}
+        [part] = context.manifests("corpus")
+        assert part.counts.removed == {"repeated_text": 1}

@@ -144,3 +144,13 @@ def test_keep_must_have_one_value_a_line():
     _, line_offsets, _, spans = exact.line_keys(text)
     with pytest.raises(ValueError, match=r"keep has 3 values for 2 lines"):
         exact.join_lines(text, spans, line_offsets, np.ones(3, bool))
+
+
+def test_keys_that_stand_more_than_once_are_all_found_and_few_others():
+    draws = np.random.default_rng(3).integers(0, 2**63, 20_000, dtype=np.uint64)
+    keys = np.concatenate([draws, draws[:500], [np.uint64(0), np.uint64(0)]])
+    found = exact.shared(keys)
+    assert found[:500].all() and found[20_000:].all()
+    assert found[500:20_000].mean() < 1 / 8
+    assert exact.shared(keys[:0]).tolist() == []
+    assert exact.shared(keys[:1]).tolist() == [False]
