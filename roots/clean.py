@@ -29,7 +29,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from roots import code, exact, html, lines, segment, stopwords, utf8
+from roots import code, exact, html, lines, segment, stopwords, utf8, web_text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -476,7 +476,11 @@ _ALL: tuple[Step, ...] = (
     Filter(
         "filter_code_language", _is_of_a_language, "no_known_extension", "query.sql: 25 extensions; here .c, .h too"
     ),
-    Later("oscar_document_modification", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),
+    Map(
+        "oscar_document_modification",
+        lambda docs: web_text.modified(_text(docs), docs.column("language")),
+        "01b_oscar_cleaning_and_filtering, filtering.py",
+    ),
     Later("oscar_quality_filters", "annotate", "01b_oscar_cleaning_and_filtering, filtering.py"),
     Later("simhash_near_dedup", "dedup", "01b_oscar_cleaning_and_filtering, deduplicate/; there SimHash"),
     Later("suffix_array_substring_dedup", "dedup", "01b_oscar_cleaning_and_filtering, deduplicate/"),

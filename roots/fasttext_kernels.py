@@ -40,6 +40,8 @@ class Tables(NamedTuple):
     buckets  into which they are hashed;   pruned  int32 [buckets] row of a bucket, -1 for none; empty: its own
     inputs   float32 [words + rows, dim], dim filled up to whole blocks;   outputs float32 [dim, labels]
     children int32 [labels - 1, 2] of the inner nodes of the hierarchy, empty for plain softmax, see `tree`
+    groups   int32 [labels]: with plain softmax, labels of one group are one answer, with the sum of their
+             probabilities; its number is that of its last label
     """
 
     entries: np.ndarray
@@ -53,6 +55,7 @@ class Tables(NamedTuple):
     inputs: np.ndarray
     outputs: np.ndarray
     children: np.ndarray
+    groups: np.ndarray
 
 
 @kernel.compiled
@@ -217,20 +220,26 @@ def _ngrams(word, size, shortest, longest, buckets, pruned, words, rows):
 
 
 @kernel.compiled
-def _softmax(hidden, outputs, logits):
-    """The most likely label, of equals the last, and its probability."""
+def _softmax(hidden, outputs, groups, logits, shares):
+    """The most likely group of labels, of equals the last, and its probability."""
     logits[:] = 0
     for k in range(len(hidden)):
         for label in range(len(logits)):
             logits[label] += hidden[k] * outputs[k, label]
-    best = 0
+    highest = logits[0]
     for label in range(len(logits)):
-        if logits[label] >= logits[best]:
-            best = label
+        highest = max(highest, logits[label])
+        shares[label] = 0
     total = np.float32(0)
     for label in range(len(logits)):
-        total += np.exp(logits[label] - logits[best])
-    return best, 1 / total + LOG_FLOOR
+        share = np.exp(logits[label] - highest)
+        shares[groups[label]] += share
+        total += share
+    best = 0
+    for group in range(len(logits)):
+        if shares[group] >= shares[best]:
+            best = group
+    return best, shares[best] / total + LOG_FLOOR
 
 
 @kernel.compiled
@@ -301,7 +310,7 @@ def predict(data, offsets, tables):
     rows = np.empty((largest + 2) * max(longest, 1) + 1, np.uint64)
     hidden = np.empty((1, dim), np.float32)
     ending = _find(ENDING, 0, len(ENDING), _hash(ENDING, 0, len(ENDING)), entries, ends, slots)
-    logits = np.empty(labels, np.float32)
+    logits, shares = np.empty(labels, np.float32), np.empty(labels, np.float32)
     nodes, scores = np.empty(2 * labels + 1, np.int64), np.empty(2 * labels + 1, np.float64)
     for d in range(docs):
         hidden[:] = 0
@@ -347,5 +356,5 @@ def predict(data, offsets, tables):
         if len(children):
             found[d], probabilities[d] = _hierarchy(hidden[0], outputs, children, nodes, scores)
         else:
-            found[d], probabilities[d] = _softmax(hidden[0], outputs, logits)
+            found[d], probabilities[d] = _softmax(hidden[0], outputs, tables.groups, logits, shares)
     return found, probabilities

@@ -12,7 +12,7 @@ import hashlib
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,25 +55,27 @@ class Options:
     """How a model is trained, with fastText's names in brackets; the values are those of the model that we
     ship.
 
-    dimensions (dim), as lid.176   epochs (epoch)   learning_rate (lr)   seed of the first vectors (seed)
+    dimensions (dim)      epochs (epoch)   learning_rate (lr)   seed of the first vectors (seed)
     chars_min, chars_max  length of the character n-grams (minn, maxn)
     word_count_min        a word seen less often is known by its n-grams only (minCount)
     buckets               into which n-grams are hashed (bucket)
-    quantized             with 1 byte for every 2 numbers of a vector, and 1 for its length (quantize, dsub,
-    qnorm) features_max          words and n-grams that quantization keeps (cutoff), 0 = all. A pruned model
-                          looks each n-gram up in a hash map and is three times slower: fewer buckets are the
-                          better way to a small one
+    quantized             with 1 byte for the length of a vector (quantize, qnorm), and
+    piece                 1 byte for every so many of its numbers (dsub)
+    features_max          words and n-grams that quantization keeps (cutoff), 0 = all. A pruned model looks each
+                          n-gram up in a hash map and is three times slower: fewer buckets are the better way to a
+                          small one
     """
 
-    dimensions: int = 16
-    epochs: int = 5
+    dimensions: int = 32
+    epochs: int = 8
     learning_rate: float = 0.5
     seed: int = 7
     chars_min: int = 1
-    chars_max: int = 4
-    word_count_min: int = 300
-    buckets: int = 190_000
+    chars_max: int = 5
+    word_count_min: int = 200
+    buckets: int = 400_000
     quantized: bool = True
+    piece: int = 4
     features_max: int = 0
 
 
@@ -114,7 +116,7 @@ def load(path: Path | str, sha256: str) -> Model:
     codes = frozenset(code for label in labels for code in _meanings().get(label, ()))
     if fasttext_model.unsupported(file):
         return Model(path, found, labels, codes, None, library(path))
-    return Model(path, found, labels, codes, fasttext_model.tables(file), None)
+    return Model(path, found, labels, codes, fasttext_model.tables(file)._replace(groups=_groups(labels)), None)
 
 
 def library(path: Path | str) -> Any:
@@ -138,10 +140,11 @@ def identify(text: pa.StringArray, model: Model) -> tuple[pa.StringArray, pa.Flo
 
     text    [docs] utf8, no nulls
     returns labels [docs]: a short code; "other" for a language outside the table; null for a text without
-            letters. scores [docs] float32 in 0..1: the model's probability of its label, 0.0 where the label
-            is null. Where the language is not written in the script of the text (see `_contradicted`), the
-            label is "other" and the score the share of letters in other scripts. Where the model says `zh`,
-            it is zht if more letters are only traditional than only simplified, else zhs
+            letters. scores [docs] float32 in 0..1: the model's probability of its label (for "other" that of all
+            the languages outside the table), 0.0 where the label is null. Where the language is not written in the
+            script of the text (see `_contradicted`), the label is "other" and the score the share of letters in
+            other scripts. Where the model says `zh`, it is zht if more letters are only traditional than only
+            simplified, else zhs
     """
     shown, profile = langid_text.sample(text)
     numbers, scores = _predict(shown, model)
@@ -170,11 +173,14 @@ def predict(documents: pa.RecordBatch, model: Model) -> pa.RecordBatch:
     return pa.record_batch([documents.column("id"), labels, scores], names=["id", "language", "score"])
 
 
-def train(lines: Iterable[tuple[str, str]], output: Path | str, options: Options) -> dict[str, Any]:
+def train(
+    lines: Iterable[tuple[str, str]], output: Path | str, options: Options, held: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
     """Trains a model on pairs of label and text, and writes it under its name only when it is complete.
 
     lines   label: short code, `zh` for both Chinese ones, or the code of a language that is to be told apart.
             The text is lower-cased and cut as `identify` does it
+    held    lines that are not among `lines`, to calibrate on (see `calibrate`); none: the scores stay fastText's
     returns path, sha256, bytes, lines, labels (their number), options: what a recipe and a report need
     raises  ValueError where there are fewer than two labels
     note    two runs differ in their last digits, so in their digest: fastText's threads share the matrix
@@ -188,6 +194,8 @@ def train(lines: Iterable[tuple[str, str]], output: Path | str, options: Options
             raise ValueError(f"langid.train: expected lines of at least two languages, got {labels} in {count} lines")
         made = Path(folder) / output.name
         _fit(examples, options).save_model(str(made))
+        if held:
+            calibrate(made, held)
         made.replace(output)
     return {
         "path": str(output),
@@ -197,6 +205,33 @@ def train(lines: Iterable[tuple[str, str]], output: Path | str, options: Options
         "labels": labels,
         "options": asdict(options),
     }
+
+
+def calibrate(path: Path, held: Sequence[tuple[str, str]]) -> float:
+    """Scales a model's output vectors so that its mean score is the share of its answers that are right.
+
+    path    a model of plain softmax, changed in place;   held  lines that it was not trained on, in the proportions
+            in which its answers will be wanted
+    returns the factor, found by halving between 1/16 and 16
+    raises  ValueError for a model whose scores our own predictor does not make
+    """
+    file = fasttext_model.read(path)
+    if fasttext_model.unsupported(file) or file.settings["loss"] != fasttext_model.SOFTMAX:
+        raise ValueError(f"langid.calibrate: {path} is no model of plain softmax; train without held lines")
+    labels = tuple(label.removeprefix(PREFIX) for label in file.labels)
+    tables = fasttext_model.tables(file)._replace(groups=_groups(labels))
+    shown, _ = langid_text.sample(pa.array([text for _, text in held], pa.string()))
+    expected = np.array([labels.index(label) if label in labels else -1 for label, _ in held])
+    expected = np.where(expected < 0, -1, tables.groups[expected])
+    low, high = -4.0, 4.0  # powers of two
+    for _ in range(20):
+        middle = (low + high) / 2
+        scaled = tables._replace(outputs=tables.outputs * np.float32(2**middle))
+        found, scores = fasttext_kernels.predict(*utf8.view(shown), scaled)
+        sure = scores.mean() > (found == expected).mean()
+        low, high = (low, middle) if sure else (middle, high)
+    fasttext_model.scale_outputs(path, 2**low)
+    return float(2**low)
 
 
 def train_file(paths: Iterable[Path | str], output: Path | str, options: Options) -> dict[str, Any]:
@@ -276,6 +311,13 @@ def _meanings() -> dict[str, tuple[str, ...]]:
 def _codes_in_order() -> tuple[str, ...]:
     """The short codes and "other", which comes last; below, a code is its number in this order."""
     return (*sorted(_shorts()), OTHER)
+
+
+def _groups(labels: tuple[str, ...]) -> np.ndarray:
+    """int32 [labels]: one number for the labels that mean one answer, as all those that mean "other" do."""
+    answers = [_meanings().get(label, (OTHER,)) for label in labels]
+    last = {answer: number for number, answer in enumerate(answers)}
+    return np.array([last[answer] for answer in answers], np.int32)
 
 
 @functools.cache
@@ -373,6 +415,7 @@ def _fit(examples: Path, options: Options) -> Any:
             cutoff=options.features_max,
             retrain=options.features_max > 0,
             qnorm=True,
+            dsub=options.piece,
             thread=THREADS,
             verbose=0,
         )

@@ -104,7 +104,7 @@ def measure(docs: pa.RecordBatch, parameters: Mapping[str, Parameters]) -> pa.Re
     columns = {name: i for i, name in enumerate(MEASURED.names[1:])}
     for language, rows in _rows_by_language(docs):
         chosen = _chosen(language, parameters)
-        quality_kernels.measure(data, offsets, rows, _traits(), *_compiled(chosen), counts, ratios)
+        quality_kernels.measure(data, offsets, rows, traits(), *_compiled(chosen), counts, ratios)
         missing[rows, columns["stopword_ratio"]] = chosen.stopwords is None
         missing[rows, columns["flagged_word_ratio"]] = chosen.flagged_words is None
     measured = [pa.array(ratios[:, i], mask=missing[:, i]) for i in range(ratios.shape[1])]
@@ -124,13 +124,13 @@ def verdict(docs: pa.RecordBatch, limits: Mapping[str, Limits]) -> pa.StringArra
         for i, name in enumerate(REASONS, start=1):
             limit = getattr(limits.get(language, Limits()), name)
             if limit is not None:
-                fails = _beyond(docs, name, limit)[rows]
+                fails = beyond(docs, name, limit)[rows]
                 failed[rows] = np.where((failed[rows] == 0) & fails, i, failed[rows])
     reasons = pa.array([None, *REASONS.values()], pa.string())
     return reasons.take(pa.array(failed))
 
 
-def _beyond(docs: pa.RecordBatch, name: str, limit: float) -> np.ndarray:
+def beyond(docs: pa.RecordBatch, name: str, limit: float) -> np.ndarray:
     """bool [docs]: the measure is known and on the failing side of the limit."""
     measure_name, side = name.rsplit("_", 1)
     if measure_name not in docs.schema.names:
@@ -162,17 +162,17 @@ def _chosen(language: str, parameters: Mapping[str, Parameters]) -> Parameters:
 
 
 @functools.cache
-def _traits() -> np.ndarray:
+def traits() -> np.ndarray:
     """uint32 [0x110000]: what the kernels need to know of each code point, see quality_kernels.LOWER."""
     lower = utf8.lowercase()
     special = np.zeros(len(lower), bool)
     special[[ord(c) for c in stopwords.special_characters()]] = True
-    traits = lower.astype(np.uint32)
-    traits[special] |= quality_kernels.SPECIAL
-    traits[special[lower]] |= quality_kernels.LOWER_SPECIAL
-    traits[utf8.kinds() == utf8.UNSPACED] |= quality_kernels.UNSPACED
-    traits[[ord(c) for c in " \n\t"]] |= quality_kernels.SPACE
-    return traits
+    table = lower.astype(np.uint32)
+    table[special] |= quality_kernels.SPECIAL
+    table[special[lower]] |= quality_kernels.LOWER_SPECIAL
+    table[utf8.kinds() == utf8.UNSPACED] |= quality_kernels.UNSPACED
+    table[[ord(c) for c in " \n\t"]] |= quality_kernels.SPACE
+    return table
 
 
 @functools.lru_cache(maxsize=128)
@@ -199,4 +199,4 @@ def _pairs(entry: str, join: str) -> list[tuple[str, str]]:
 
 def _hashes(words: Iterable[str]) -> np.ndarray:
     data, offsets = utf8.view(pa.array(list(words), pa.string()))
-    return quality_kernels.word_hashes(data, offsets, _traits())
+    return quality_kernels.word_hashes(data, offsets, traits())
