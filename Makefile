@@ -1,5 +1,5 @@
 # make demo   the whole path on the embedded sample, into out/demo
-# make test   the whole test suite
+# make test   the whole test suite; make test-slow what takes minutes
 # make check  format, lint, types, tests: what .ci/run runs
 # make bench  the benchmarks, on generated text
 PYTHON ?= python3
@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: demo test check wheel-test format bench clean
+.PHONY: demo test test-slow check wheel-test format bench clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -49,6 +49,7 @@ def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watche
 
     raises  lease.Busy, stage.StageFailed; ValueError or FileNotFoundError where the recipe does not fit the data
     """
+    engine.check(context)
     with lease.held(context.output):
         runner.seal_run(context)
         with workers.Pool(1 if engine.remote else engine.workers) as pool:

@@ -11,18 +11,27 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 
 from pipelines import manifest, path, recipe, stage, storage, workers
 
 IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
 POLL_SECONDS = 0.2
+SPANS_MAX = 50_000  # of tasks in a job's graph: about 160 KB; services refuse graphs of some megabytes
 FAILURE = re.compile(r"(?:TaskFailed: |^)(task .*?)(?: \[while running|\\n|\n|$)")
 
 
@@ -39,7 +48,35 @@ class Engine:
 
     @property
     def remote(self) -> bool:
-        return any(option.startswith("--runner") for option in self.beam_options)
+        return bool(self.runner)
+
+    @property
+    def runner(self) -> str:
+        """The runner that the options name; "" for none."""
+        return PipelineOptions(list(self.beam_options)).view_as(StandardOptions).runner or ""
+
+    def check(self, context: stage.Context) -> None:
+        """Raises ValueError for a runner that could not do the work, or would do it wrongly."""
+        if self.runner.endswith("DaskRunner"):
+            raise ValueError(
+                "--runner DaskRunner: refused. In Beam 2.77 it loses elements and reports success: what finish_bundle "
+                "emits, all sinks but the last (tried with dask 2026.8). Use --workers, DataflowRunner or FlinkRunner"
+            )
+        if self.runner.endswith("DataflowRunner"):
+            self._check_dataflow(context)
+
+    def _check_dataflow(self, context: stage.Context) -> None:
+        if isinstance(context.output, Path):
+            raise ValueError(
+                f"--output {context.output}: Dataflow's workers cannot write to this machine; give --output gs://..."
+            )
+        options = PipelineOptions(list(self.beam_options))
+        setup, image = options.view_as(SetupOptions), options.view_as(WorkerOptions).sdk_container_image
+        if not (image or setup.setup_file or setup.extra_packages):
+            raise ValueError(
+                "--runner DataflowRunner: the workers need this package; give --sdk_container_image IMAGE "
+                "(docs/dataflow.md builds one), or --extra_package dist/bloom_roots-*.whl"
+            )
 
 
 def load_context(output: storage.Place, batch_docs: int) -> stage.Context:
@@ -127,31 +164,44 @@ class _Job:
         self.error: BaseException | None = None
         self._spans = _spans(pending)
         self._function = RunTask(str(context.output), chosen.name, context.batch_docs)
-        self._engine, self._pool = engine, pool
+        self._engine, self._pool, self._stage = engine, pool, chosen.name
 
     def run(self) -> None:
         try:
-            pipeline = self._pipeline()
-            _ = (
-                pipeline
-                | "tasks" >> beam.Create(self._spans)
-                | "numbers" >> beam.FlatMap(_expand)
-                | "spread" >> beam.Reshuffle()
-                | "work" >> beam.ParDo(self._function)
-            )
-            pipeline.run().wait_until_finish()
+            self.pipeline().run().wait_until_finish()
         except BaseException as error:  # told to the main thread, which raises it
             self.error = error
 
-    def _pipeline(self) -> beam.Pipeline:
+    def pipeline(self) -> beam.Pipeline:
+        """The whole graph: small, whatever the number of tasks."""
+        pipeline = self._empty()
+        _ = (
+            pipeline
+            | "tasks" >> beam.Create(self._spans)
+            | "numbers" >> beam.FlatMap(_expand)
+            | "spread" >> beam.Reshuffle()
+            | "work" >> beam.ParDo(self._function)
+        )
+        return pipeline
+
+    def _empty(self) -> beam.Pipeline:
         options = list(self._engine.beam_options)
         if self._engine.remote:
-            return beam.Pipeline(options=PipelineOptions(options))
+            named = PipelineOptions(options)
+            cloud = named.view_as(GoogleCloudOptions)
+            cloud.job_name = job_name(cloud.job_name or "roots", self._stage)
+            return beam.Pipeline(options=named)
         if self._pool is None:
             return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))
         options.append(f"--direct_num_workers={self._pool.count}")
         local = fn_runner.FnApiRunner(default_environment=self._pool.environment())
         return beam.Pipeline(runner=local, options=PipelineOptions(options))
+
+
+def job_name(prefix: str, stage_name: str) -> str:
+    """A name for a stage's job that a service takes and nobody has: lower case letters, digits and hyphens."""
+    plain = re.sub(r"[^a-z0-9]+", "-", f"{prefix}-{stage_name}".lower()).strip("-")
+    return f"{plain}-{time.strftime('%m%d%H%M%S', time.gmtime())}"
 
 
 def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -162,13 +212,17 @@ def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
             spans[-1] = (spans[-1][0], number + 1)
         else:
             spans.append((number, number + 1))
+    while len(spans) > SPANS_MAX:  # wider ones: a task between them is done already, and is not done again
+        spans = [(spans[i][0], spans[min(i + 1, len(spans) - 1)][1]) for i in range(0, len(spans), 2)]
     return spans
 
 
 def _told(error: BaseException) -> str:
-    """What failed, out of Beam's wrapping."""
-    found = FAILURE.search(str(error))
-    return found[1] if found else f"{type(error).__name__}: {error}"
+    """What failed, out of Beam's wrapping: the task and its fault, or the first and last line of what Beam says."""
+    if found := FAILURE.search(str(error)):
+        return found[1]
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {' ... '.join(dict.fromkeys([lines[0], lines[-1]]))}"
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,127 @@
+"""The real DataflowRunner against a local service that runs the staged job in SDK workers with only our wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import manifest, path, recipe, run, runner, stage, storage, verify, workers
+
+
+def tree(output: storage.Place) -> dict[str, str]:
+    return {
+        storage.relative(file, output): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in storage.files(output)
+        if file.name not in ("log.jsonl", ".lock")
+    }
+
+
+@pytest.fixture(scope="module")
+def local(gcs: str, small: Path, small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> stage.Context:
+    """The same input, from the same bucket, run on this machine."""
+    for file in storage.files(small):
+        storage.write(storage.at(f"{gcs}/flow/in/{storage.relative(file, small)}"), file.read_bytes())
+    context = stage.Context(tmp_path_factory.mktemp("local") / "out", _recipe(small_recipe, gcs))
+    run.run(context, "redact", runner.Engine(), lambda progress: None)
+    return context
+
+
+def _recipe(file: Path, gcs: str) -> recipe.Recipe:
+    return recipe.load(file, [f"sources.folder={gcs}/flow/in"])
+
+
+@pytest.mark.parametrize("until", ["ingest", pytest.param("redact", marks=pytest.mark.slow)])
+def test_a_run_on_dataflow_ends_with_the_local_runs_bytes_and_counts(
+    until: str, service: tuple[Any, list[str]], gcs: str, small_recipe: Path, local: stage.Context, wheel: Path
+) -> None:
+    fake, options = service
+    engine = runner.Engine(beam_options=(*options, f"--extra_package={wheel}", "--job_name=small"))
+    context = stage.Context(storage.at(f"{gcs}/flow/out"), _recipe(small_recipe, gcs))
+    run.run(context, until, engine, lambda progress: None)
+    names = [each.name for each in path.stages(local, until)]
+    expected = tree(local.output)
+    if until == "ingest":
+        expected = {name: digest for name, digest in expected.items() if name.startswith((*names, "recipe", "run"))}
+    assert tree(context.output) == expected
+    assert list(verify.problems(context.output)) == []
+    assert {job["state"] for job in fake.jobs.values()} == {"JOB_STATE_DONE"}
+    assert [job["name"].rpartition("-")[0] for job in fake.jobs.values()] == [
+        "small-" + name.replace("/", "-") for name in names
+    ]
+    for name, job in zip(names, fake.jobs.values(), strict=True):
+        counts = manifest.total(part.counts for part in local.manifests(name))
+        told = {c["name"]: c["value"] for c in job["counters"] if c["namespace"] == name}
+        assert told == {"documents_in": counts.documents_in, "kept": counts.kept}
+        assert job["graph_bytes"] < 1_000_000
+    before = len(fake.jobs)
+    run.run(context, until, engine, lambda progress: None)
+    assert len(fake.jobs) == before  # nothing is left to do
+
+
+def test_workers_without_the_package_fail_the_job_and_the_stage_says_so(
+    service: tuple[Any, list[str]], gcs: str, small_recipe: Path, local: stage.Context, tmp_path: Path
+) -> None:
+    fake, options = service
+    (tmp_path / "other" / "empty").mkdir(parents=True)
+    (tmp_path / "other" / "empty" / "__init__.py").touch()
+    (tmp_path / "other" / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n')
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*pip, str(tmp_path / "other")], check=True)
+    engine = runner.Engine(beam_options=(*options, f"--extra_package={next(tmp_path.glob('*.whl'))}"))
+    context = stage.Context(storage.at(f"{gcs}/flow/without"), _recipe(small_recipe, gcs))
+    with pytest.raises(
+        stage.StageFailed, match=r"stage documents: DataflowRuntimeException: .*No module named 'pipelines'"
+    ):
+        run.run(context, "ingest", engine, lambda progress: None)
+    assert [job["state"] for job in fake.jobs.values()] == ["JOB_STATE_FAILED"]
+
+
+def test_a_task_that_fails_on_a_worker_is_named(
+    service: tuple[Any, list[str]], gcs: str, small_recipe: Path, local: stage.Context, wheel: Path
+) -> None:
+    _, options = service
+    engine = runner.Engine(beam_options=(*options, f"--extra_package={wheel}"))
+    storage.write(storage.at(f"{gcs}/flow/bad/lm_en_cut/a.parquet"), b"no parquet at all")
+    context = stage.Context(
+        storage.at(f"{gcs}/flow/failing"), recipe.load(small_recipe, [f"sources.folder={gcs}/flow/bad"])
+    )
+    forgotten = storage.at(f"{gcs}/flow/bad/lm_en_cut/a.parquet")
+    plan = run.standing(path.find("documents"), context)
+    storage.write(context.output / path.RECIPE, recipe.dump(context.recipe).encode())
+    stage.write_plan(plan.of, plan.tasks, context)
+    forgotten.unlink()  # between the plan and the work
+    with (
+        workers.Pool(1) as pool,
+        pytest.raises(stage.StageFailed, match=r"task lm_en_cut/part-00000-of-00001: FileNotFoundError: .*a\.parquet"),
+    ):
+        runner.run(plan.of, plan.pending, context, engine, pool, 0, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "fault"),
+    [
+        ("out", ["--runner=DataflowRunner"], r"--output .*out: Dataflow's workers cannot write to this machine"),
+        ("gs://roots/x", ["--runner", "DataflowRunner"], r"the workers need this package; give --sdk_container_image"),
+        ("out", ["--runner=DaskRunner"], r"DaskRunner: refused\. .* loses elements and reports success"),
+    ],
+)
+def test_a_runner_that_could_not_do_it_is_refused(
+    output: str, options: list[str], fault: str, small_recipe: Path, gcs: str
+) -> None:
+    context = stage.Context(storage.at(output), recipe.load(small_recipe))
+    with pytest.raises(ValueError, match=fault):
+        run.run(context, "ingest", runner.Engine(beam_options=tuple(options)), lambda progress: None)
+
+
+@pytest.mark.parametrize("tasks", [10, 100_000, 2_000_000])
+def test_a_jobs_graph_stays_small_however_many_tasks_are_left(tasks: int, small_recipe: Path) -> None:
+    context = stage.Context(storage.at("gs://roots/out"), recipe.load(small_recipe))
+    left = range(0, tasks, 2)  # the worst: every second task is done
+    job = runner._Job(path.find("clean"), left, context, runner.Engine(), None)
+    assert len(job.pipeline().to_runner_api().SerializeToString()) < 1_000_000
+    assert set(left) <= {number for span in job._spans for number in range(*span)}
