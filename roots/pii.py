@@ -1,57 +1,63 @@
-"""Personal data: e-mail addresses, IP addresses, keys and user names, found and replaced by `PI:<TAG>`.
+"""Personal data: found where it stands, and replaced by `PI:<TAG>` or by a pseudonym.
 
-`find` takes the candidates that `pii_kernels` and `pii_keys` propose for each tag, and chooses among them,
-left to right: the earliest start first; of equal starts the longest; of equal spans the first in TAGS. A
-candidate is dropped if any byte of its footprint, that is the bytes read to judge it and so its neighbours
-too, is inside a chosen span or inside a placeholder that the text already held. Hence redact(redact(x)) ==
-redact(x): what a second pass could propose lies with its footprint in text that the first pass left alone, so
-that pass proposed and chose it.
+A byte pre-scan finds anchors (`pii_scan`); in windows around them bounded patterns propose places, and checks decide.
+Of proposals that overlap the earliest start stands, then the longest, then the first in TAGS; none that touches a
+placeholder of the text. What stands in a window is replaced and the window searched again, until nothing is found:
+hence redact(redact(x)) == redact(x).
 
-Two presets: "roots-original" has the shapes of the original, "default" narrower ones (a Departure each).
+Two presets: "roots-original" has the shapes of the original (`pii_original`), "default" these:
 
-    EMAIL       both: local@label.label...ending; quotes, brackets and Han characters end it.
-                default: letters of spaced scripts, digits, marks and . _ % + - before the '@', at most 64, no
-                dot last or doubled; host labels of letters, digits and '-', 253 characters in all; an ending
-                of two letters or more that is no file name (icon@2x.png), cut at '-' or another script
-                (gmail.com-era).
-    IP_ADDRESS  default: four octets of 0 to 255 without leading zeros, in the digits of any script, not part
-                of a longer name (1.2.3.4.5, lib-1.2.3.4, v1.2.3.4, 1.2.3.4.so); "version 1.2.3.4" is still
-                taken for one. IPv6 as in RFC 4291 with a digit, and all eight groups, or a dotted quad, or
-                two groups of which one has three characters or more with a digit: neither ::1, nor x[1::2],
-                nor a::b, nor 2019::
-                original: leading zeros, any IPv6 with a digit; quads that begin like dd.mm.yy are dropped.
-    KEY         default: 20 or more ASCII letters and digits, perhaps joined by _ - + / and without words,
-                that look random (`pii_keys._is_key` has the measures), or a known prefix (AKIA..., ghp_...)
-                and a digit. A checksum or a data blob cannot be told from a key and is replaced too. Digits
-                alone, dates, prices, ISBNs, versions, UUIDs and MAC addresses are not keys.
-                original: alternating groups, which catches any run of 9 digits and "2019 2020 2021".
-    USER        '@' and 3 or more characters. default: at most 30, with a letter, in a spaced script, no
-                annotation (@param, @Override, @module.name on its own line), not followed by '/', '(', '{' or
-                '@'. In source code most of what remains is still syntax: `Preset.code_tags` leaves it out.
+    CREDENTIALS  user:password in scheme://user:password@host
+    EMAIL        local@label.label...ending; the ending two letters or more and no file name (icon@2x.png)
+    IBAN         a country's length, in groups or not, and ISO 7064's check
+    CREDIT_CARD  a network's first digits and length, and Luhn's check
+    CRYPTO       Bitcoin, Litecoin, Dogecoin and Tron with their checksums; Ethereum by its shape
+    NATIONAL_ID  37 identifiers of persons (tables/national_ids.csv) by shape and check, and a word where those are weak
+    MAC          six pairs of hexadecimal digits
+    IP_ADDRESS   dotted quads that are no version; IPv6 of RFC 4291
+    PHONE        after '+' with a country's code and length, of a shape used for nothing else, or after a word
+    KEY          random-looking runs, known prefixes, what code assigns to a password, private keys (`pii_keys`)
+    USER         '@' and 3 to 30 characters; no annotation. In source code an '@' is syntax: `code_tags` leaves it out
 
-Departures from the original in both presets: a span is replaced where it stands, not wherever its text
-occurs; delimiters are not consumed, so of three IPs with single spaces between all are found; a grouped key
-is followed for 8 groups and never ends in its separator; e-mail addresses have no Han characters; time
-is linear.
-
-source  BigScience data-preparation, 02_pii/bigscience_pii_detect_redact.py ("roots-original")
+Digits are those of any script. Time is linear in the text.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from roots import kernel, pii_kernels, pii_keys, pii_rules, utf8
+from roots import kernel, pii_keys, pii_network, pii_numbers, pii_original, pii_rules, pii_scan, utf8
 
 TAGS, PRESETS = pii_rules.TAGS, pii_rules.PRESETS
-PLACEHOLDERS = tuple(f"PI:{tag}" for tag in TAGS)
 BYTES_MAX = 2**31 - 1  # of one string array with 32-bit offsets
+DIGEST_BYTES = 16  # of the keyed digest of a span
+PSEUDONYM_CHARS = 12  # letters of 16: two of a million values are the same with probability 0.002
+KEY_MIN, KEY_MAX = 16, 64  # bytes of a secret; BLAKE2b takes no more
+ROUNDS_MAX = 16  # searches of one window, each for what the one before uncovered; two were the most in 435 MB
+
+Finder = Callable[[pii_scan.Window], Iterator[tuple[int, int]]]
+FINDERS: tuple[tuple[str, int, Finder], ...] = (  # tag, the anchors it needs, where it stands in a window
+    ("CREDENTIALS", pii_scan.AT, pii_network.credentials),
+    ("EMAIL", pii_scan.AT, pii_network.emails),
+    ("IBAN", pii_scan.NUMBER, pii_numbers.ibans),
+    ("CREDIT_CARD", pii_scan.NUMBER, pii_numbers.credit_cards),
+    ("CRYPTO", pii_scan.RUN, pii_numbers.crypto_addresses),
+    ("NATIONAL_ID", pii_scan.NUMBER, pii_numbers.national_ids),
+    ("MAC", pii_scan.HEX, pii_network.mac_addresses),
+    ("IP_ADDRESS", pii_scan.NUMBER | pii_scan.HEX, pii_network.ip_addresses),
+    ("PHONE", pii_scan.NUMBER, pii_numbers.phones),
+    ("KEY", pii_scan.RUN, pii_keys.keys),
+    ("KEY", pii_scan.SECRET, pii_keys.secrets),
+    ("USER", pii_scan.AT, pii_network.users),
+)
+PLACEHOLDER = re.compile(rf"PI:(?:{'|'.join(TAGS)})(?::[a-p]{{{PSEUDONYM_CHARS}}})?")
+LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # of a pseudonym: digits would be anchors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,41 +76,44 @@ class Spans:
         return len(self.row)
 
 
-def find(text: pa.StringArray, tags: Sequence[str] = TAGS, preset: str = "default") -> Spans:
+def find(text: pa.StringArray, tags: Sequence[str] = TAGS, preset: str = "default", pseudonyms: bool = False) -> Spans:
     """The personal data in each document, as the module's docstring says.
 
-    text    [docs] utf8, no nulls
-    tags    any of TAGS; their order does not matter
-    raises  ValueError for a tag or preset that does not exist
+    text        [docs] utf8, no nulls
+    tags        any of TAGS; of these the preset looks for those that it has
+    pseudonyms  whether `redact` will be given a key: what its longer placeholders uncover is found too
+    raises      ValueError for a tag or preset that does not exist
     """
-    wanted = 0
     for tag in tags:
         if tag not in TAGS:
             raise ValueError(f"pii.find: no tag {tag!r}; there are {', '.join(TAGS)}")
-        wanted |= 1 << TAGS.index(tag)
-    rules = pii_rules.rules(preset)
+    wanted = [tag for tag in pii_rules.preset(preset).tags if tag in tags]
     data, offsets = utf8.view(text)
-    if len(data) == 0 or wanted == 0:
-        return Spans(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.uint8)))
-    chosen = _choose(data, offsets, _candidates(data, offsets, rules, wanted), *_placeholders())
-    starts = offsets[chosen[:, 0]].astype(np.int64)
-    return Spans(chosen[:, 0], chosen[:, 1] - starts, chosen[:, 2] - starts, chosen[:, 5].astype(np.uint8))
+    if len(data) == 0 or not wanted:
+        return _spans([])
+    original = preset == "roots-original"
+    windows = pii_original.windows(text) if original else pii_scan.windows(data, offsets, users="USER" in wanted)
+    finders = [row for row in (pii_original.FINDERS if original else FINDERS) if row[0] in wanted]
+    held = ":" + "a" * PSEUDONYM_CHARS if pseudonyms else ""
+    return _spans([span for window in windows for span in _search(window, finders, held)])
 
 
-def redact(text: pa.StringArray, spans: Spans) -> pa.StringArray:
-    """The documents with each span replaced by its placeholder; `text` itself where there is none.
+def redact(text: pa.StringArray, spans: Spans, key: bytes = b"") -> pa.StringArray:
+    """The documents with each span replaced by its placeholder, `text` itself where there is none.
 
-    raises  ValueError where the result would not fit a string array (2 GiB)
+    key     a secret: placeholders are then pseudonyms, PI:EMAIL:0f3c..., the same for the same value
+    raises  ValueError where the result would not fit a string array (2 GiB), or the key is too short
     """
     if len(spans) == 0:
         return text
     data, offsets = utf8.view(text)
-    words, word_offsets = _placeholders()
-    kept = int(offsets[-1]) - int(offsets[0]) - int((spans.end - spans.start).sum())
-    size = kept + int(np.diff(word_offsets)[spans.tag].sum())
+    words = _pseudonyms(data, offsets, spans, key) if key else [_placeholder(tag) for tag in spans.tag.tolist()]
+    word_offsets = np.concatenate([[0], np.cumsum([len(word) for word in words], dtype=np.int64)])
+    size = int(offsets[-1]) - int(offsets[0]) - int((spans.end - spans.start).sum()) + int(word_offsets[-1])
     if size > BYTES_MAX:
         raise ValueError(f"pii.redact: {size} bytes do not fit one array of {BYTES_MAX}; pass fewer documents at once")
-    return utf8.strings(*_replace(data, offsets, *_columns(spans), words, word_offsets, size))
+    joined = np.frombuffer(b"".join(words), np.uint8)
+    return utf8.strings(*_replace(data, offsets, spans.row, spans.start, spans.end, joined, word_offsets, size))
 
 
 def counts(spans: Spans, docs: int) -> np.ndarray:
@@ -113,89 +122,125 @@ def counts(spans: Spans, docs: int) -> np.ndarray:
 
 
 def tag_counts(spans: Spans) -> dict[str, int]:
-    """Spans of each tag, all four named."""
-    return dict(zip(TAGS, np.bincount(spans.tag, minlength=len(TAGS)).tolist(), strict=True))
+    """Spans of each tag that was found, in the order of TAGS."""
+    numbers = np.bincount(spans.tag, minlength=len(TAGS)).tolist()
+    return {tag: number for tag, number in zip(TAGS, numbers, strict=True) if number}
 
 
-def code_point_spans(text: pa.StringArray, spans: Spans) -> pa.Table:
+def code_point_spans(text: pa.StringArray, spans: Spans, key: bytes = b"") -> pa.Table:
     """The spans as a table for people: row, start and end in code points, type, digest of the text.
 
-    digest  first 16 hexadecimal digits of the SHA-256 of the span's UTF-8 bytes. It shows which spans are
-            equal without showing them, but hides no value that can be guessed: 2^32 addresses are soon tried.
+    key     a secret, at least KEY_MIN bytes; without one there is no digest, since one that anybody can compute hides
+            no value that can be guessed: 2^32 addresses are soon tried
+    digest  32 hexadecimal digits of BLAKE2b under the key, of the type and the span's UTF-8 bytes; null without a key.
+            It shows which spans are equal without showing them.
+    raises  ValueError for a key that is too short
     """
     data, offsets = utf8.view(text)
-    first = offsets[spans.row].astype(np.int64) if len(spans) else np.empty(0, np.int64)
-    points = _code_points(data, offsets, *_columns(spans))
-    pairs = zip((first + spans.start).tolist(), (first + spans.end).tolist(), strict=True)
+    points = _code_points(data, offsets, spans.row, spans.start, spans.end)
+    digests = [_digest(tag, value, key) for tag, value in _values(data, offsets, spans)] if key else [None] * len(spans)
     return pa.table(
         {
             "row": pa.array(spans.row, pa.int64()),
             "start": pa.array(points[:, 0], pa.int64()),
             "end": pa.array(points[:, 1], pa.int64()),
             "type": pa.array([TAGS[tag] for tag in spans.tag], pa.string()),
-            "digest": pa.array([hashlib.sha256(data[a:b].tobytes()).hexdigest()[:16] for a, b in pairs], pa.string()),
+            "digest": pa.array(digests, pa.string()),
         }
     )
 
 
-def _columns(spans: Spans) -> tuple[np.ndarray, ...]:
-    return spans.row, spans.start, spans.end, spans.tag
+def _placeholder(tag: int) -> bytes:
+    return f"PI:{TAGS[tag]}".encode()
 
 
-@functools.cache
-def _placeholders() -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of PLACEHOLDERS end to end, and where each begins."""
-    return pii_rules.joined([word.encode() for word in PLACEHOLDERS])
+def _pseudonyms(data: np.ndarray, offsets: np.ndarray, spans: Spans, key: bytes) -> list[bytes]:
+    digests = ((tag, _digest(tag, value, key)) for tag, value in _values(data, offsets, spans))
+    return [f"PI:{TAGS[tag]}:{digest[:PSEUDONYM_CHARS].translate(LETTERS)}".encode() for tag, digest in digests]
 
 
-def _candidates(data: np.ndarray, offsets: np.ndarray, rules: pii_rules.Rules, wanted: int) -> np.ndarray:
-    """Every candidate of the wanted tags (bit t set = tag t), the preferred first; positions in `data`."""
-    found = [np.empty((0, 6), np.int64)]
-    if wanted & (1 << pii_rules.EMAIL | 1 << pii_rules.USER):
-        found.append(pii_kernels.at_signs(data, offsets, rules, wanted))
-    if wanted & 1 << pii_rules.IP_ADDRESS:
-        found.append(pii_kernels.addresses(data, offsets, rules))
-    if wanted & 1 << pii_rules.KEY:
-        found.append((pii_keys.opaque if rules.strict else pii_keys.grouped)(data, offsets, rules))
-    every = np.concatenate(found)
-    return every[np.lexsort((every[:, 5], -every[:, 2], every[:, 1], every[:, 0]))]
+def _values(data: np.ndarray, offsets: np.ndarray, spans: Spans) -> Iterator[tuple[int, bytes]]:
+    """Type and text of each span, letters of an e-mail address small, since both name one person."""
+    first = offsets[spans.row].astype(np.int64) if len(spans) else spans.row
+    for tag, a, b in zip(spans.tag.tolist(), (first + spans.start).tolist(), (first + spans.end).tolist(), strict=True):
+        value = data[a:b].tobytes()
+        yield tag, value.lower() if TAGS[tag] == "EMAIL" else value
+
+
+def _digest(tag: int, value: bytes, key: bytes) -> str:
+    if not KEY_MIN <= len(key) <= KEY_MAX:
+        raise ValueError(f"pii: the key has {len(key)} bytes; expected {KEY_MIN} to {KEY_MAX} random ones")
+    return hashlib.blake2b(value, key=key, person=TAGS[tag].encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _search(window: pii_scan.Window, finders: Sequence[tuple[str, int, Finder]], held: str) -> list[tuple[int, ...]]:
+    """What stands in a window: row, start and end in bytes of the document, tag.
+
+    held  what a placeholder has behind its tag
+    """
+    done: list[tuple[int, int, int]] = []  # start, end in the window as it was, tag
+    now = window
+    for _ in range(ROUNDS_MAX):
+        fresh = _chosen(now, finders)
+        if not fresh:
+            break
+        done = sorted(done + _as_before(fresh, done, held))
+        now = dataclasses.replace(window, text=_replaced(window.text, done, held))
+    places = window.bytes_at(place for span in done for place in span[:2])
+    return [(window.row, next(places), next(places), tag) for _, _, tag in done]
+
+
+def _chosen(window: pii_scan.Window, finders: Sequence[tuple[str, int, Finder]]) -> list[tuple[int, int, int]]:
+    """Of what the finders propose what stands: start, end, tag; places are code points of the window."""
+    proposed = [
+        (start, -end, TAGS.index(tag))
+        for tag, kinds, finder in finders
+        if window.kinds & kinds
+        for start, end in finder(window)
+        if (start or window.begins) and (end < len(window.text) or window.ends)
+    ]
+    if not proposed:
+        return []
+    chosen, done = [], 0
+    placeholders = (found.span() for found in PLACEHOLDER.finditer(window.text))
+    taken = next(placeholders, None)
+    for start, minus_end, tag in sorted(proposed):
+        while taken and taken[1] <= start:
+            taken = next(placeholders, None)
+        if start >= done and not (taken and taken[0] < -minus_end):
+            chosen.append((start, -minus_end, tag))
+            done = -minus_end
+    return chosen
+
+
+def _replaced(text: str, spans: Sequence[tuple[int, int, int]], held: str) -> str:
+    parts, last = [], 0
+    for start, end, tag in spans:
+        parts += [text[last:start], f"PI:{TAGS[tag]}{held}"]
+        last = end
+    return "".join([*parts, text[last:]])
+
+
+def _as_before(
+    fresh: Sequence[tuple[int, int, int]], done: Sequence[tuple[int, int, int]], held: str
+) -> list[tuple[int, int, int]]:
+    """Spans of a window in which `done` was replaced, in places of the window as it was."""
+    found, grown, rest = [], 0, list(done[::-1])
+    for start, end, tag in fresh:
+        while rest and rest[-1][0] + grown < start:
+            old_start, old_end, old_tag = rest.pop()
+            grown += len(f"PI:{TAGS[old_tag]}{held}") - (old_end - old_start)
+        found.append((start - grown, end - grown, tag))
+    return found
+
+
+def _spans(rows: Sequence[tuple[int, ...]]) -> Spans:
+    table = np.array(rows, np.int64).reshape(len(rows), 4)
+    return Spans(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.uint8))
 
 
 @kernel.compiled
-def _choose(data, offsets, found, words, word_offsets):
-    """The candidates that stand, of candidates in order of preference; see the module's docstring."""
-    chosen, n, row, end = np.empty_like(found), 0, -1, np.int64(-1)
-    for k in range(len(found)):
-        if found[k, 0] != row:
-            row = found[k, 0]
-            end = np.int64(offsets[row]) - 1
-        if end > found[k, 3]:
-            continue
-        first, last = max(found[k, 3], np.int64(offsets[row])), min(found[k, 4], np.int64(offsets[row + 1]))
-        if _touches_placeholder(data, first, last, offsets[row], offsets[row + 1], words, word_offsets):
-            continue
-        for column in range(found.shape[1]):
-            chosen[n, column] = found[k, column]
-        n, end = n + 1, found[k, 2]
-    return chosen[:n]
-
-
-@kernel.compiled
-def _touches_placeholder(data, first, last, lo, hi, words, word_offsets):
-    """Whether a placeholder that stands in the document [lo, hi) shares a byte with [first, last)."""
-    for w in range(len(word_offsets) - 1):
-        size = word_offsets[w + 1] - word_offsets[w]
-        for i in range(max(lo, first - size + 1), min(hi - size + 1, last)):
-            k = 0
-            while k < size and data[i + k] == words[word_offsets[w] + k]:
-                k += 1
-            if k == size:
-                return True
-    return False
-
-
-@kernel.compiled
-def _replace(data, offsets, row, start, end, tag, words, word_offsets, size):
+def _replace(data, offsets, row, start, end, words, word_offsets, size):
     docs = len(offsets) - 1
     out, out_offsets = np.empty(size, np.uint8), np.zeros(docs + 1, np.int32)
     at, k = np.int64(0), 0
@@ -206,7 +251,7 @@ def _replace(data, offsets, row, start, end, tag, words, word_offsets, size):
             kept = lo + start[k] - p
             out[at : at + kept] = data[p : p + kept]
             at += kept
-            word = words[word_offsets[tag[k]] : word_offsets[tag[k] + 1]]
+            word = words[word_offsets[k] : word_offsets[k + 1]]
             out[at : at + len(word)] = word
             at += len(word)
             p, k = lo + end[k], k + 1
@@ -218,7 +263,7 @@ def _replace(data, offsets, row, start, end, tag, words, word_offsets, size):
 
 
 @kernel.compiled
-def _code_points(data, offsets, row, start, end, tag):
+def _code_points(data, offsets, row, start, end):
     """int64 [spans, 2]: start and end of each span, counted in code points from the document's beginning."""
     points = np.empty((len(row), 2), np.int64)
     seen, i = 0, np.int64(0)
