@@ -25,12 +25,11 @@ JOINED_BYTES_MAX = 2**30  # text of a source whose pieces are joined: a batch ho
 
 
 def steps_of(source: str, plan_of: recipe.Recipe) -> tuple[str, ...]:
-    """The names of a source's steps: the recipe's, or else the catalogue's."""
-    named = recipe.matching(plan_of.clean.steps, source)
-    if named is not None:
-        return tuple(named)
-    known = catalogue.get(source) if plan_of.clean.catalogue else None
-    return known.steps if known else ()
+    """The names of a source's steps: the recipe's for this very name, else the catalogue's, else of a pattern."""
+    named = plan_of.clean.steps
+    if source not in named and plan_of.clean.catalogue and (known := catalogue.get(source)):
+        return known.steps
+    return tuple(recipe.matching(named, source) or ())
 
 
 def _dedups(names: tuple[str, ...]) -> list[int]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import storage
-from roots import quality, shingles, substring
+from roots import clean, quality, shingles, substring
 
 PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
 
@@ -79,7 +79,7 @@ class Ingest:
 class Clean:
     """The ordered cleaning steps of each source."""
 
-    catalogue: bool = True  # a source of the catalogue has the steps that stand there
+    catalogue: bool = True  # a source of the catalogue has the steps that stand there, unless its name is in `steps`
     steps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by source name or pattern; first match counts
 
 
@@ -436,6 +436,11 @@ def _check(recipe: Recipe, file: Path) -> None:
         if not holds:
             value = getattr(getattr(recipe, path[0]), path[1])
             raise RecipeError(f"{_place(path, file)}: must be {wanted}, got {value!r}")
+    for source, names in recipe.clean.steps.items():
+        try:
+            clean.parse(names)
+        except ValueError as error:
+            raise RecipeError(f"{_place(('clean', 'steps', source), file)}: {error}") from error
     sources = recipe.sources
     if not sources.folder and not sources.names and not sources.extra and not (sources.languages or sources.kinds):
         raise RecipeError(

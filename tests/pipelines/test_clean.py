@@ -117,6 +117,23 @@ def test_each_source_of_the_catalogue_gets_its_own_steps_under_both_of_its_names
         assert tuple(step.name for step in steps.parse(source.steps)) == source.steps
 
 
+def test_steps_are_those_of_the_name_then_of_the_catalogue_then_of_a_pattern() -> None:
+    crawl = catalogue.find("lm_en_pseudocrawl-filtered_304_www_semana_com")
+    plan_of = recipe.load(
+        Path("folder.toml"), ["sources.folder=.", "clean.steps.lm_ca_tecla=['filter_remove_empty_docs']"]
+    )
+    assert clean.steps_of("lm_ca_tecla", plan_of) == ("filter_remove_empty_docs",)
+    assert clean.steps_of("lm_ca_vilaquad", plan_of) == catalogue.find("lm_ca_vilaquad").steps
+    assert clean.steps_of("lm_sw_pseudocrawl-filtered_900_example_org", plan_of) == crawl.steps
+    assert clean.steps_of("lm_code_mine", plan_of) == ("dedup_document", "filter_remove_empty_docs")
+    without = recipe.load(Path("folder.toml"), ["sources.folder=.", "clean.catalogue=false"])
+    assert clean.steps_of("lm_ca_vilaquad", without) == (
+        "dedup_document",
+        "dedup_template_soft",
+        "filter_remove_empty_docs",
+    )
+
+
 def test_a_run_restricted_to_one_source_reads_and_cleans_that_one_alone(cleaned: stage.Context, tmp_path: Path) -> None:
     folder = cleaned.recipe.sources.folder
     chosen = recipe.load(Path("roots.toml"), [f"sources.folder={folder}", 'sources.names=["lm_ar_kalimat"]'])

@@ -99,3 +99,9 @@ def test_the_first_pattern_that_fits_counts_and_a_name_comes_before_patterns() -
         3,
         None,
     ]
+
+
+def test_a_step_that_does_not_exist_is_told_before_anything_runs(tmp_path: Path) -> None:
+    file = put(tmp_path, '[clean.steps]\n"lm_*" = ["dedup_document", "dedup_templates_soft"]\n')
+    with pytest.raises(recipe.RecipeError, match=r"line \d+: clean\.steps\.lm_\*: .*nearest .*'dedup_template_soft'"):
+        recipe.load(file, [FOLDER])
