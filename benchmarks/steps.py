@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from pipelines import readers
-from roots import clean, schema
+from roots import clean, schema, step_kinds
 
 SIZE = 1_000_000  # bytes, n
 PASSES = 3  # the least of so many is taken
@@ -53,11 +53,11 @@ def documents(texts: list[str]) -> pa.RecordBatch:
     return schema.documents([str(i) for i in range(len(texts))], "s", "en", texts, [meta] * len(texts))
 
 
-def seconds(step: clean.Step, docs: pa.RecordBatch) -> float:
+def seconds(step: step_kinds.Step, docs: pa.RecordBatch) -> float:
     times = []
     for _ in range(PASSES):
         started = time.process_time()
-        clean.run([step], docs)
+        step_kinds.run([step], docs)
         times.append(time.process_time() - started)
     return min(times)
 
@@ -76,9 +76,9 @@ def main(folder: Path) -> None:
     print(f"{size / 1e6:.1f} MB of {folder.name}; hostile texts of {4 * SIZE / 1e6:.0f} MB")
     print(f"{'step':<72} {'MB/s':>7}  growth of the slowest hostile text")
     for name, step in clean.STEPS.items():
-        if isinstance(step, clean.Later):
+        if isinstance(step, step_kinds.Later):
             continue
-        clean.run([step], documents(["compile"]))
+        step_kinds.run([step], documents(["compile"]))
         speed = size / 1e6 / max(1e-6, seconds(step, text))
         slowest, label = (0.0, 0.0), ""
         for kind, unit in HOSTILE.items():

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import exchange, manifest, recipe, stage
-from roots import catalogue, clean, schema
+from roots import catalogue, clean, schema, step_kinds
 
 JOINED_BYTES_MAX = 2**30  # text of a source whose pieces are joined: a batch holds it
 
@@ -34,7 +34,7 @@ def steps_of(source: str, plan_of: recipe.Recipe) -> tuple[str, ...]:
 
 def _dedups(names: tuple[str, ...]) -> list[int]:
     """Positions of the steps that must see the whole source."""
-    return [i for i, step in enumerate(clean.parse(names)) if isinstance(step, clean.Whole)]
+    return [i for i, step in enumerate(clean.parse(names)) if isinstance(step, step_kinds.Whole)]
 
 
 def rounds(plan_of: recipe.Recipe, sources: list[str]) -> int:
@@ -94,7 +94,7 @@ def _whole_where_joined(tasks: list[stage.Task], plan_of: recipe.Recipe) -> Iter
     """One task for a source whose documents are joined. The one such source of the catalogue has 21 MB."""
     for source, group in itertools.groupby(tasks, lambda task: task.source):
         of_source = list(group)
-        if not any(isinstance(step, clean.Joined) for step in clean.parse(steps_of(source, plan_of))):
+        if not any(isinstance(step, step_kinds.Joined) for step in clean.parse(steps_of(source, plan_of))):
             yield from of_source
             continue
         weight = sum(task.weight for task in of_source)
@@ -154,13 +154,13 @@ def _work_keys(index: int, task: stage.Task, context: stage.Context, folder: Pat
     documents = 0
     for row, docs in replay.before(position):
         documents += docs.num_rows
-        if isinstance(step, clean.RareLines):
+        if isinstance(step, step_kinds.RareLines):
             parts.append(step.keys(docs.column("text")))
-        elif isinstance(step, clean.FirstKept):
+        elif isinstance(step, step_kinds.FirstKept):
             keys, present = step.keys(docs)
             numbers = exchange.number(task.options["shard"], row)
             parts.append(exchange.keys(keys[present], numbers[present]))
-    if isinstance(step, clean.FirstKept):
+    if isinstance(step, step_kinds.FirstKept):
         records = np.concatenate(parts) if parts else np.empty(0, exchange.KEY)
     else:  # one record for each distinct line of the task
         records = exchange.counted(np.concatenate(parts) if parts else np.empty((0, 2), np.uint64))
@@ -197,7 +197,7 @@ def _work_verdicts(index: int, task: stage.Task, context: stage.Context, folder:
     names = task.options["names"]
     files = exchange.paths(context.folder(f"work/clean-{index + 1}-keys"), names)
     path = folder / f"{task.name}.seg"
-    if isinstance(step, clean.RareLines):
+    if isinstance(step, step_kinds.RareLines):
         records = exchange.gather(files, task.options["partition"], exchange.LINE)
         found = exchange.frequent(records, step.frequent_from(task.options["documents"]))
         exchange.write(path, found, np.zeros(len(found), np.int64), 1)
@@ -226,9 +226,9 @@ class _Replay:
 
     def _load(self, index: int, given: dict[str, Any]) -> np.ndarray:
         """For a document dedup the rows to remove; for a line dedup the frequent keys."""
-        step = [s for s in self._steps if isinstance(s, clean.Whole)][index]
+        step = [s for s in self._steps if isinstance(s, step_kinds.Whole)][index]
         files = exchange.paths(self._context.folder(f"work/clean-{index + 1}-verdicts"), given["names"])
-        if isinstance(step, clean.FirstKept):
+        if isinstance(step, step_kinds.FirstKept):
             found = exchange.gather(files, self._task.options["shard"], exchange.VERDICT)
             return np.sort(exchange.row_of(found["doc"]))
         lines = exchange.gather(files, 0, exchange.LINE)
@@ -238,7 +238,7 @@ class _Replay:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The task's documents; where pieces are to be joined, all of the source at once."""
         read = (batch for part in self._task.slices for batch in self._context.read(part))
-        if any(isinstance(step, clean.Joined) for step in self._steps):
+        if any(isinstance(step, step_kinds.Joined) for step in self._steps):
             yield from pa.Table.from_batches(read, schema.DOCUMENT).combine_chunks().to_batches()
         else:
             yield from read
@@ -254,14 +254,16 @@ class _Replay:
     def outcome(self, batch: pa.RecordBatch) -> stage.Outcome:
         return stage.Outcome(*self._apply(batch, self._steps))
 
-    def _apply(self, batch: pa.RecordBatch, steps: tuple[clean.Step, ...]) -> tuple[pa.RecordBatch, pa.StringArray]:
+    def _apply(
+        self, batch: pa.RecordBatch, steps: tuple[step_kinds.Step, ...]
+    ) -> tuple[pa.RecordBatch, pa.StringArray]:
         first = self._row
         self._row += batch.num_rows
 
-        def answer(asked: int, step: clean.Whole, left: pa.RecordBatch, rows: np.ndarray) -> np.ndarray:
+        def answer(asked: int, step: step_kinds.Whole, left: pa.RecordBatch, rows: np.ndarray) -> np.ndarray:
             given = self._verdicts[asked]
-            if isinstance(step, clean.RareLines):
+            if isinstance(step, step_kinds.RareLines):
                 return given
             return ~np.isin(first + rows, given, assume_unique=True)
 
-        return clean.replay(steps, batch, answer)
+        return step_kinds.replay(steps, batch, answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from roots import catalogue, clean
+from roots import catalogue, clean, step_kinds
 
 
 def sources(languages: list[str], kinds: list[str], licences: list[str]) -> Iterator[str]:
@@ -49,6 +49,6 @@ def steps() -> Iterator[str]:
 
 def _state(step: str) -> str:
     known = clean.STEPS.get(step)
-    if isinstance(known, clean.Later):
+    if isinstance(known, step_kinds.Later):
         return f"in stage {known.stage}"
     return "implemented" if known else "missing"

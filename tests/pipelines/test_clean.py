@@ -10,8 +10,8 @@ import pytest
 
 from pipelines import clean, recipe, runner, stage
 from pipelines import run as running
-from roots import catalogue, schema
-from roots import clean as steps
+from roots import catalogue, schema, step_kinds
+from roots import clean as cleaning
 
 SENTENCE = "Habari namba {} ya leo. Soko lilikuwa wazi? Ndiyo! 今天天气{}很好。यह {} अच्छा है। "
 
@@ -73,7 +73,7 @@ def test_each_recipe_of_the_catalogue_gives_what_it_gives_in_memory(
     cleaned: stage.Context, names: tuple[str, ...], source: str
 ) -> None:
     docs = read(cleaned, "documents", source).combine_chunks().to_batches()[0]
-    expected, reasons = steps.run(steps.parse(names), docs)
+    expected, reasons = step_kinds.run(cleaning.parse(names), docs)
     found = read(cleaned, "clean", source).to_pylist()
     assert found == expected.to_pylist()
     removed = [reason for reason in reasons.to_pylist() if reason]
@@ -114,7 +114,7 @@ def test_each_source_of_the_catalogue_gets_its_own_steps_under_both_of_its_names
     plan_of = recipe.load(Path("roots.toml"))
     for source in catalogue.load():
         assert clean.steps_of(source.name, plan_of) == clean.steps_of(source.published_name, plan_of) == source.steps
-        assert tuple(step.name for step in steps.parse(source.steps)) == source.steps
+        assert tuple(step.name for step in cleaning.parse(source.steps)) == source.steps
 
 
 def test_steps_are_those_of_the_name_then_of_the_catalogue_then_of_a_pattern() -> None:

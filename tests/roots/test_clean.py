@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from roots import catalogue, clean, lines, schema
+from roots import catalogue, clean, lines, schema, step_kinds
 
 VECTORS = Path(__file__).parents[2] / "../shared/reference/golden_vectors.json"
 
@@ -24,7 +24,7 @@ def texts(docs):
 
 def run(names, texts_, metas=None):
     """Texts that stay, and the reasons of all."""
-    kept, reasons = clean.run(clean.parse(names), documents(texts_, metas))
+    kept, reasons = step_kinds.run(clean.parse(names), documents(texts_, metas))
     return texts(kept), reasons.to_pylist()
 
 
@@ -195,7 +195,7 @@ def test_the_commonest_recipe_removes_and_keeps_in_its_order():
 MIXED = ["{\na", "", " \n", "User\nb } \nc", "語\n<script\nd", "e\nf" * 300, "<a\nÀ À\nvar x", "x" * 400]
 
 
-@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Map)])
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, step_kinds.Map)])
 def test_a_map_does_not_depend_on_the_batches(name):
     step, docs = clean.STEPS[name], documents(MIXED)
     whole = step.text(docs).to_pylist()
@@ -204,7 +204,7 @@ def test_a_map_does_not_depend_on_the_batches(name):
     assert step.text(docs.slice(2, 0)).to_pylist() == []
 
 
-@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, clean.Filter)])
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if isinstance(step, step_kinds.Filter)])
 def test_a_filter_does_not_depend_on_the_batches(name):
     step = clean.STEPS[name]
     docs = documents(MIXED, [{"title": "User x"} if i % 2 else {"type": "text"} for i in range(len(MIXED))])
@@ -218,7 +218,9 @@ def test_frequent_lines_gathered_in_parts_give_what_the_whole_source_gives():
     docs = documents(MIXED)
     parts = [docs.slice(0, 3).column("text"), docs.slice(3).column("text")]
     frequent = lines.frequent(np.concatenate([step.keys(part) for part in parts]), step.count_min)
-    assert [t for part in parts for t in step.drop(part, frequent).to_pylist()] == texts(clean.run([step], docs)[0])
+    assert [t for part in parts for t in step.drop(part, frequent).to_pylist()] == texts(
+        step_kinds.run([step], docs)[0]
+    )
 
 
 def test_every_key_is_found_among_a_sorted_table_and_no_other():
@@ -246,7 +248,7 @@ def test_every_step_that_a_source_names_exists():
 def test_pieces_are_joined_as_in_the_original(vectors):
     case = vectors["concatenate_lm_fr_ester"]
     docs = documents(case["text"], [ast.literal_eval(meta) for meta in case["meta"]])
-    kept, reasons = clean.run(clean.parse(["concatenate_lm_fr_ester"]), docs)
+    kept, reasons = step_kinds.run(clean.parse(["concatenate_lm_fr_ester"]), docs)
     assert texts(kept) == case["out"]
     assert [json.loads(meta) for meta in kept.column("meta").to_pylist()] == case["out_meta"]
     assert kept.column("id").to_pylist() == ["s/f:2", "s/f:3"]
@@ -255,7 +257,7 @@ def test_pieces_are_joined_as_in_the_original(vectors):
 
 def test_what_is_no_piece_stays_as_it_is():
     metas = [{"id": "A_id_x"}, {"id": 7}, {}, {"id": "A_id_1_id_2"}, {"id": "A_id_1_id_10"}]
-    kept, _ = clean.run(clean.parse(["concatenate_lm_fr_ester"]), documents(list("abcde"), metas))
+    kept, _ = step_kinds.run(clean.parse(["concatenate_lm_fr_ester"]), documents(list("abcde"), metas))
     assert texts(kept) == ["a", "b", "c", "d\ne"]
     assert [json.loads(meta) for meta in kept.column("meta").to_pylist()] == [*metas[:3], {"id": "A_id_1"}]
 
@@ -271,13 +273,13 @@ def test_a_text_without_a_line_of_running_text_becomes_empty():
 
 
 def test_a_line_is_counted_once_a_document_where_the_step_says_so():
-    step = clean.RareLines("s", 0, 2, "template_line", "", once_a_document=True)
-    kept, _ = clean.run([step], documents(["a\na\nb", "b\nc", "c"]))
+    step = step_kinds.RareLines("s", 0, 2, "template_line", "", once_a_document=True)
+    kept, _ = step_kinds.run([step], documents(["a\na\nb", "b\nc", "c"]))
     assert texts(kept) == ["a\na", "", ""]
 
 
 def test_a_line_of_a_large_source_is_frequent_above_a_share_of_its_documents():
-    step = clean.RareLines("s", 0, 11, "template_line", "", share_max=0.01)
+    step = step_kinds.RareLines("s", 0, 11, "template_line", "", share_max=0.01)
     assert [step.frequent_from(n) for n in (0, 1099, 1100, 2000, 2099)] == [11, 11, 12, 21, 21]
 
 
@@ -330,15 +332,15 @@ def test_constants_are_those_of_the_reference():
     assert splitters == {name: sorted(split) for name, split in clean.SENTENCE_SPLITTERS.items()}
 
 
-@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if not isinstance(step, clean.Later)])
+@pytest.mark.parametrize("name", [name for name, step in clean.STEPS.items() if not isinstance(step, step_kinds.Later)])
 def test_ten_thousand_empty_documents_and_none_at_all_pass_through_every_step(name: str) -> None:
     if name == "extract_html_text":
         pytest.importorskip("resiliparse", reason="the extra `crawl` is not installed")
     step = clean.STEPS[name]
     empty = documents([""] * 10_000)
-    kept, reasons = clean.run([step], empty)
-    stay = 10_000 if isinstance(step, clean.Map | clean.RareLines | clean.Joined) else kept.num_rows
+    kept, reasons = step_kinds.run([step], empty)
+    stay = 10_000 if isinstance(step, step_kinds.Map | step_kinds.RareLines | step_kinds.Joined) else kept.num_rows
     assert kept.num_rows == stay == reasons.null_count
     assert set(texts(kept)) <= {""}
-    assert isinstance(step, clean.Filter) is False or kept.num_rows in (0, 10_000)
-    assert clean.run([step], empty.slice(0, 0))[0].num_rows == 0
+    assert isinstance(step, step_kinds.Filter) is False or kept.num_rows in (0, 10_000)
+    assert step_kinds.run([step], empty.slice(0, 0))[0].num_rows == 0

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import readers
-from roots import clean, code, languages, schema
+from roots import clean, code, languages, schema, step_kinds
 
 GOOD = "def greet(name):\n    return f'Hello, {name}!'  # a comment that is long enough\n" * 3
 
@@ -72,8 +72,8 @@ def test_what_was_meant_drops_the_gpl_and_what_was_done_keeps_nothing_else() -> 
     docs = schema.documents(
         list("abcdefghij"), "s", "code", [GOOD] * 10, [json.dumps({"license": licence}) for licence in LICENCES]
     )
-    meant, _ = clean.run(clean.parse(["filter_code_licence"]), docs)
-    done, _ = clean.run(clean.parse(["filter_code_licence_as_published"]), docs)
+    meant, _ = step_kinds.run(clean.parse(["filter_code_licence"]), docs)
+    done, _ = step_kinds.run(clean.parse(["filter_code_licence_as_published"]), docs)
     assert "".join(meant.column("id").to_pylist()) == "ahij"
     assert "".join(done.column("id").to_pylist()) == "bcdef"
 

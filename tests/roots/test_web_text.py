@@ -6,7 +6,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from roots import clean, schema, stopwords, web_text
+from roots import clean, schema, step_kinds, stopwords, web_text
 
 SPECIAL = "".join(stopwords.special_characters())
 # Output of the public filtering.py with the English parameters (bigscience-workshop/data-preparation, 9d05884).
@@ -75,4 +75,6 @@ def test_no_documents_and_slices_are_fine():
 
 def test_the_catalogue_s_name_of_the_step_does_it():
     docs = schema.documents(["s/1"], "s", "en", ["see http://x.y now"])
-    assert clean.run(clean.parse(["oscar_document_modification"]), docs)[0].column("text").to_pylist() == ["see now"]
+    assert step_kinds.run(clean.parse(["oscar_document_modification"]), docs)[0].column("text").to_pylist() == [
+        "see now"
+    ]
