@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model import optimizer
+from model import meter, optimizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,10 +18,12 @@ class Options:
     batch, micro      sequences per step, and at once on the device (0 = the whole batch)
     ramp              first batch, increment and samples of a growing batch; null = none
     sequence          tokens per sample
-    warmup            samples until the peak rate; the cosine ends with the last step
+    warmup, decay     samples until the peak rate, and until the least one (0 = the run's)
     eval_share        share of each shard's documents, the last ones, that is held out (no mix file)
     eval_every        steps between evaluations, 0 = only at the end;   eval_documents  at most, per language
     threads           of the CPU, 0 = as torch chooses; another number may round differently
+    attention, loss   auto, or a name of `assemble`;   recompute  blocks, -1 = as few as the GPU's memory asks for
+    parallel          auto, none, ddp or fsdp;   carbon  grams of CO2eq per kWh of the place's current
     raises            ValueError for a value out of range
     """
 
@@ -47,12 +49,18 @@ class Options:
     device: str
     threads: int
     tensorboard: bool
+    decay: int = 0
+    attention: str = "auto"
+    loss: str = "auto"
+    recompute: int = 0
+    parallel: str = "auto"
+    carbon: float = meter.BLOOM_CARBON
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "sequence", "eval_documents", "checkpoint_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{flag(name)} is {getattr(self, name)}; expected at least 1")
-        for name in ("micro", "warmup", "eval_every", "threads", "seed"):
+        for name in ("micro", "warmup", "decay", "eval_every", "threads", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{flag(name)} is {getattr(self, name)}; expected at least 0")
         if not 0 <= self.eval_share < 1:
@@ -75,7 +83,8 @@ class Options:
 
 
 # Places, and what does not change a number; everything else must be as the run was started
-_FREE = {"shards", "tokenizer", "output", "mix", "keep", "device", "threads", "tensorboard"}
+_FREE = {"shards", "tokenizer", "output", "mix", "keep", "device", "threads", "tensorboard", "carbon"}
+_FREE |= {"micro", "attention", "loss", "recompute", "parallel"}  # another machine: same samples, other last bits
 _FLAGS = {"rate": "--lr", "rate_min": "--lr-min", "micro": "--micro-batch", "ramp": "--batch-ramp"}
 
 
@@ -83,20 +92,28 @@ def flag(name: str) -> str:
     return _FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
-def agree(options: Options, data: str) -> None:
-    """Note the options in the output folder, or refuse those that differ from the ones there."""
+def agree(options: Options, data: dict[str, Any]) -> None:
+    """Note the options and the data in the output folder, or refuse those that differ from the ones there.
+
+    data  digests by what they are of
+    """
     path = options.output / "options.json"
     stated = {"data": data, **options.plain()}
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        for name in sorted(stated.keys() - _FREE, key=lambda name: (name == "data", name)):
-            if before.get(name) != stated[name]:
-                what = "--shards, --mix or --tokenizer (their content)" if name == "data" else flag(name)
-                raise ValueError(
-                    f"{options.output}: {what} is {stated[name]}, the run here has {before.get(name)}; "
-                    "repeat its options, or name another --output"
-                )
+    if not path.exists():
+        temporary = path.with_name(".options.json.tmp")
+        temporary.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n", "utf-8")
+        temporary.replace(path)
         return
-    temporary = path.with_name(".options.json.tmp")
-    temporary.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n", "utf-8")
-    temporary.replace(path)
+    before = json.loads(path.read_text("utf-8"))
+    for name in sorted(stated.keys() - _FREE - {"data"}):
+        if before.get(name) != stated[name]:
+            raise ValueError(
+                f"{options.output}: {flag(name)} is {stated[name]}, the run here has {before.get(name)}; "
+                "repeat its options, or name another --output"
+            )
+    for name in sorted(data.keys() | before["data"].keys()):
+        if before["data"].get(name) != data.get(name):
+            raise ValueError(
+                f"{options.output}: {name} is {data.get(name)} (sha256), the run here has {before['data'].get(name)}; "
+                "bring back the data it was started with, or name another --output"
+            )

@@ -27,7 +27,7 @@ def _faults() -> Iterator[None]:
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError) as error:
         typer.echo(f"failed: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -40,10 +40,12 @@ def train(
     mix: Annotated[
         Path | None, typer.Option(help="Mixing file; default: all shards, weighted by their tokens.")
     ] = None,
-    size: Annotated[str, typer.Option(help="nano, micro, mini, 560M, 1.1B, 1.7B, 3B, 7.1B or 176B.")] = "micro",
+    size: Annotated[
+        str, typer.Option(help="nano, micro, mini, midi, maxi, 560M, 1.1B, 1.7B, 3B, 7.1B or 176B.")
+    ] = "micro",
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     batch: Annotated[int | None, typer.Option(help="Sequences per step; default: the size's.")] = None,
-    micro_batch: Annotated[int, typer.Option(help="Sequences at once, the rest accumulated; 0 = the batch.")] = 0,
+    micro_batch: Annotated[int, typer.Option(help="Sequences at once, the rest accumulated; 0 = all that fit.")] = 0,
     batch_ramp: Annotated[
         str | None,
         typer.Option(help="FIRST,INCREMENT,SEQUENCES: the batch grows; 'published' = the size's; default: none."),
@@ -65,9 +67,19 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 = all. Another number may change the last bits.")] = 0,
     tensorboard: Annotated[bool, typer.Option(help="Also write OUTPUT/tensorboard.")] = False,
+    published: Annotated[
+        bool, typer.Option(help="The size's published length, batch ramp, warm-up and decay, instead of --steps.")
+    ] = False,
+    parallel: Annotated[
+        str, typer.Option(help="auto, none, ddp or fsdp; several processes come from torchrun.")
+    ] = "auto",
+    recompute: Annotated[int, typer.Option(help="Blocks to recompute; -1 = as the GPU's memory asks for.")] = -1,
+    attention: Annotated[str, typer.Option(help="auto, sdpa, flex, cudnn or legacy.")] = "auto",
+    loss: Annotated[str, typer.Option(help="auto, in-place, compiled or plain.")] = "auto",
+    carbon: Annotated[float, typer.Option(help="Grams of CO2eq per kWh of the current that is used.")] = 57.0,
 ) -> None:
     """Train on token shards; a killed run goes on bit for bit when the same line is run again."""
-    from model import choices
+    from model import choices, config
     from model import train as trainer
 
     with _faults():
@@ -75,6 +87,9 @@ def train(
         batch = figures.batch if batch is None else batch
         peak = figures.rate if lr is None else lr
         default_min = figures.rate_min if lr is None else lr / 10
+        ramp = figures.ramp if published or batch_ramp == "published" else _ramp(batch_ramp)
+        if published:
+            steps, warmup = _published(size, batch)
         options = choices.Options(
             shards=shards,
             tokenizer=tokenizer,
@@ -84,7 +99,7 @@ def train(
             steps=steps,
             batch=batch,
             micro=micro_batch,
-            ramp=figures.ramp if batch_ramp == "published" else _ramp(batch_ramp),
+            ramp=ramp,
             sequence=sequence,
             rate=peak,
             rate_min=default_min if lr_min is None else lr_min,
@@ -98,6 +113,12 @@ def train(
             device=device,
             threads=threads,
             tensorboard=tensorboard,
+            decay=config.DECAY_SAMPLES if published else 0,
+            attention=attention,
+            loss=loss,
+            recompute=recompute,
+            parallel=parallel,
+            carbon=carbon,
         )
         if warmup is None:
             options = dataclasses.replace(options, warmup=options.samples // 10)
@@ -109,6 +130,16 @@ def _figures(size: str):
 
     config.size(size)  # an unknown name is refused with the nearest one
     return config.TRAINING[size]
+
+
+def _published(size: str, batch: int) -> tuple[int, int]:
+    """Whole steps that the published samples allow, and the samples of warm-up."""
+    from model import config, optimizer
+
+    ramp = config.TRAINING[size].ramp
+    if ramp is None:
+        raise ValueError(f"--published: '{size}' is our own size; it has no published length, give --steps")
+    return optimizer.steps_within(config.SAMPLES, batch, ramp), config.WARMUP_SAMPLES
 
 
 def _ramp(text: str | None) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""The shape of a BLOOM: the six published sizes, and three small ones for laptops and tests."""
+"""The shape of a BLOOM: the six published sizes, and five small ones for one GPU, a laptop and tests."""
 
 from __future__ import annotations
 
@@ -46,15 +46,23 @@ class BloomConfig:
         h = self.hidden
         return self.vocabulary * h + self.layers * (12 * h * h + 13 * h) + 4 * h
 
-    def token_flops(self, sequence: int, recomputed: bool = False) -> float:
-        """Floating-point operations per token of training: 24 k l h^2 (1 + s / 6 h + V / 16 l h).
+    def token_flops(self, sequence: int) -> float:
+        """Floating-point operations that the model needs per token of training: 6 N + 12 L h s.
 
-        recomputed  the forward pass is done twice (k = 4, as in BLOOM's logs), else k = 3
+        Attention is counted over whole sequences, as nanoGPT, PaLM and llm-foundry count: the "MFU" of most
+        reports. A pass that is done again is not counted.
+        """
+        return 6 * self.parameters() + 12 * self.layers * self.hidden * sequence
+
+    def hardware_flops(self, sequence: int, recomputed: float = 0.0) -> float:
+        """Operations per token as BLOOM's logs count them: 24 k L h^2 (1 + s / 6 h + V / 16 L h), k = 3 to 4.
+
+        recomputed  share of the blocks whose forward pass is done twice (all = k 4)
         source      Narayanan et al. 2021 (arXiv 2104.04473), equation 3; bigscience math/README.md
         """
-        h, factor = self.hidden, 4 if recomputed else 3
+        h = self.hidden
         share = 1 + sequence / (6 * h) + self.vocabulary / (16 * self.layers * h)
-        return 24 * factor * self.layers * h * h * share
+        return 24 * (3 + recomputed) * self.layers * h * h * share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +72,15 @@ class Training:
     rate, rate_min  peak and final learning rate
     batch           sequences in a step once the ramp is over
     ramp            sequences of the first step, increment, samples over which the batch grows; null = none
+    tokens          that the size is worth training on: what the published ones saw, 20 a parameter for ours
+                    (Hoffmann et al. 2022, arXiv 2203.15556)
     """
 
     rate: float
     rate_min: float
     batch: int
     ramp: tuple[int, int, int] | None
+    tokens: int
 
 
 # source: bigscience train/tr11-176B-ml, scripts tr11e-350M tr11d-760M tr11b-1B3 tr11c-2B5 tr11f-6B3 tr11-176B
@@ -89,21 +100,29 @@ SMALL = {
     "nano": BloomConfig(layers=2, hidden=64, heads=4, vocabulary=2048, init_std=SMALL_INIT_STD),  # 0.23 M, tests
     "micro": BloomConfig(layers=2, hidden=128, heads=4, vocabulary=8192, init_std=SMALL_INIT_STD),  # 1.4 M, demo
     "mini": BloomConfig(layers=4, hidden=256, heads=8, vocabulary=8192, init_std=SMALL_INIT_STD),  # 5.3 M, laptop
+    "midi": BloomConfig(layers=8, hidden=512, heads=8, vocabulary=32_000, init_std=SMALL_INIT_STD),  # 42 M, a GPU
+    "maxi": BloomConfig(layers=12, hidden=768, heads=12, vocabulary=32_000, init_std=SMALL_INIT_STD),  # 110 M, a GPU
 }
 
 SIZES = PUBLISHED | SMALL
 
-_RAMP_SAMPLES = 9_765_625  # all sizes: 20 billion tokens; bigscience tr11 scripts, --rampup-batch-size
+# bigscience tr11 scripts, all sizes: --rampup-batch-size, --train-samples, --lr-decay-samples, --lr-warmup-samples
+_RAMP_SAMPLES = 9_765_625  # 20 billion tokens
+SAMPLES, DECAY_SAMPLES, WARMUP_SAMPLES = 220_000_000, 200_000_000, 183_105
+_TOKENS = SAMPLES * spec.SEQUENCE_TOKENS  # 450 billion planned; 366 billion were reached with the 176B
+
 TRAINING = {
-    "560M": Training(rate=3e-4, rate_min=1e-5, batch=256, ramp=(192, 32, _RAMP_SAMPLES)),
-    "1.1B": Training(rate=2.5e-4, rate_min=1e-5, batch=256, ramp=(192, 16, _RAMP_SAMPLES)),
-    "1.7B": Training(rate=2e-4, rate_min=1e-5, batch=512, ramp=(192, 16, _RAMP_SAMPLES)),
-    "3B": Training(rate=1.6e-4, rate_min=1e-5, batch=512, ramp=(192, 32, _RAMP_SAMPLES)),
-    "7.1B": Training(rate=1.2e-4, rate_min=1e-5, batch=512, ramp=(192, 32, _RAMP_SAMPLES)),
-    "176B": Training(rate=6e-5, rate_min=6e-6, batch=2048, ramp=(192, 16, _RAMP_SAMPLES)),
-    "nano": Training(rate=3e-3, rate_min=3e-4, batch=8, ramp=None),
-    "micro": Training(rate=3e-3, rate_min=3e-4, batch=8, ramp=None),
-    "mini": Training(rate=1e-3, rate_min=1e-4, batch=8, ramp=None),
+    "560M": Training(rate=3e-4, rate_min=1e-5, batch=256, ramp=(192, 32, _RAMP_SAMPLES), tokens=_TOKENS),
+    "1.1B": Training(rate=2.5e-4, rate_min=1e-5, batch=256, ramp=(192, 16, _RAMP_SAMPLES), tokens=_TOKENS),
+    "1.7B": Training(rate=2e-4, rate_min=1e-5, batch=512, ramp=(192, 16, _RAMP_SAMPLES), tokens=_TOKENS),
+    "3B": Training(rate=1.6e-4, rate_min=1e-5, batch=512, ramp=(192, 32, _RAMP_SAMPLES), tokens=_TOKENS),
+    "7.1B": Training(rate=1.2e-4, rate_min=1e-5, batch=512, ramp=(192, 32, _RAMP_SAMPLES), tokens=_TOKENS),
+    "176B": Training(rate=6e-5, rate_min=6e-6, batch=2048, ramp=(192, 16, _RAMP_SAMPLES), tokens=_TOKENS),
+    "nano": Training(rate=3e-3, rate_min=3e-4, batch=8, ramp=None, tokens=5_000_000),
+    "micro": Training(rate=3e-3, rate_min=3e-4, batch=8, ramp=None, tokens=30_000_000),
+    "mini": Training(rate=1e-3, rate_min=1e-4, batch=8, ramp=None, tokens=100_000_000),
+    "midi": Training(rate=1e-3, rate_min=1e-4, batch=128, ramp=None, tokens=800_000_000),
+    "maxi": Training(rate=6e-4, rate_min=6e-5, batch=256, ramp=None, tokens=2_200_000_000),
 }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model import bloom
+from model import bloom, parallel
 from tokenizer import encode, mix, shards, spec
 
 
@@ -65,9 +65,18 @@ def windows(ids: np.ndarray, end: int, length: int) -> Iterator[tuple[np.ndarray
         yield context[back:stop], targets
 
 
-def score(model: bloom.Bloom, texts: Iterable[np.ndarray], encoder: encode.Encoder, length: int, batch: int) -> Score:
-    """Score texts given as ids (without end-of-document), `batch` windows of up to `length` tokens at a
-    time."""
+def score(
+    model: bloom.Bloom,
+    texts: Iterable[np.ndarray],
+    encoder: encode.Encoder,
+    length: int,
+    batch: int,
+    where: parallel.World | None = None,
+) -> Score:
+    """Score texts given as ids (without end-of-document), `batch` windows of up to `length` tokens at a time.
+
+    where  the processes that share the work, all of them calling; null = this one alone
+    """
     texts = [ids for ids in texts if len(ids)]
     pairs = [pair for ids in texts for pair in windows(ids, encoder.eod, length)]
     pairs.sort(key=lambda pair: len(pair[0]))  # stable: little padding, and the same sums every time
@@ -76,21 +85,42 @@ def score(model: bloom.Bloom, texts: Iterable[np.ndarray], encoder: encode.Encod
         documents=len(texts),
         tokens=sum(map(len, texts)),
         bytes=sum(int(lengths[ids].sum()) for ids in texts),
-        nats=sum(_nats(model, pairs[i : i + batch]) for i in range(0, len(pairs), batch)),
+        nats=_shared(model, [pairs[i : i + batch] for i in range(0, len(pairs), batch)], length, batch, where),
     )
 
 
+def _shared(
+    model: bloom.Bloom,
+    groups: list[list[tuple[np.ndarray, np.ndarray]]],
+    length: int,
+    batch: int,
+    where: parallel.World | None,
+) -> float:
+    """Nats of all groups of windows, each process taking every so many-th; all make the same number of calls."""
+    size, rank = (where.size, where.rank) if where is not None else (1, 0)
+    shape = (batch, length) if model.compiled else None  # compiled blocks know one shape
+    total = 0.0
+    for first in range(0, len(groups), size):
+        mine = groups[first + rank] if first + rank < len(groups) else []
+        total += _nats(model, mine, shape or _shape(groups[min(first + rank, len(groups) - 1)]))
+    if where is None or size == 1:
+        return total
+    return where.total(torch.tensor(total, dtype=torch.float64, device=where.device)).item()
+
+
+def _shape(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[int, int]:
+    return len(pairs), max(len(ids) for ids, _ in pairs)
+
+
 @torch.no_grad()
-def _nats(model: bloom.Bloom, pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    width = max(len(ids) for ids, _ in pairs)
-    ids = torch.zeros(len(pairs), width, dtype=torch.int64)
-    targets = torch.full((len(pairs), width), bloom.IGNORE)
+def _nats(model: bloom.Bloom, pairs: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, int]) -> float:
+    ids = torch.zeros(shape, dtype=torch.int64)
+    targets = torch.full(shape, bloom.IGNORE)
     for row, (left, right) in enumerate(pairs):
         ids[row, : len(left)] = torch.from_numpy(left)
         targets[row, : len(right)] = torch.from_numpy(right)
     device = model.slopes.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        return model(ids.to(device), targets.to(device)).item()
+    return model(ids.to(device), targets.to(device)).item()
 
 
 def held_out(
@@ -100,11 +130,12 @@ def held_out(
     length: int,
     batch: int,
     documents: int,
+    where: parallel.World | None = None,
 ) -> dict[str, Score]:
     """Score the first `documents` documents of each group (language), by group, sorted; empty groups left
-    out."""
+    out. `where` as in `score`."""
     texts = {group: _documents(parts, encoder.eod, documents) for group, parts in sorted(groups.items())}
-    scores = {group: score(model, found, encoder, length, batch) for group, found in texts.items()}
+    scores = {group: score(model, found, encoder, length, batch, where) for group, found in texts.items()}
     return {group: result for group, result in scores.items() if result.bytes}
 
 

@@ -63,8 +63,9 @@ def load(folder: Path) -> bloom.Bloom:
     saved = checkpoint.found(folder / "checkpoints")
     if not saved:
         raise FileNotFoundError(f"{folder}: neither {CONFIG} nor checkpoints/step-*; name a run or an exported model")
-    place, state = checkpoint.load(saved[-1])
-    return _filled(config.BloomConfig(**place.config), state["model"], saved[-1])
+    model = bloom.Bloom(config.BloomConfig(**checkpoint.describe(saved[-1]).config))
+    checkpoint.weights(saved[-1], model)
+    return model
 
 
 def _load_hugging_face(folder: Path) -> bloom.Bloom:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One row of log.csv. Everything but `seconds` is the same in every run of the same line on one machine.
+    """One row of log.csv. Up to `gradient_norm` it is the same in every run of the same line on one machine.
 
     samples        sequences consumed so far, this step included
     loss           mean nats per token of the step's batch, before its update
     learning_rate  of this step
     gradient_norm  before clipping
+    seconds        of the step, saving and evaluation apart
+    model_tflops, hardware_tflops  TFLOP/s of a device by `config.token_flops` and `config.hardware_flops`
+    joules         that the GPUs drew during the step; null without a GPU that tells
     """
 
     step: int
@@ -24,6 +28,10 @@ class Step:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    tokens_per_second: float
+    model_tflops: float
+    hardware_tflops: float
+    joules: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +69,7 @@ class Journal:
         self.sync()
 
     def add(self, row: Step | Evaluation) -> None:
-        self.file.write(",".join(str(value) for value in dataclasses.astuple(row)) + "\n")
+        self.file.write(",".join("" if value is None else str(value) for value in dataclasses.astuple(row)) + "\n")
         self.file.flush()
 
     def sync(self) -> None:
@@ -70,6 +78,57 @@ class Journal:
 
     def close(self) -> None:
         self.file.close()
+
+
+class Records:
+    """Both journals of a run and its TensorBoard; in a process that is not the first one, nothing is written."""
+
+    def __init__(self, output: Path, step: int, tensorboard: bool, first: bool) -> None:
+        self.output, self.first = output, first
+        if first:
+            self.log = Journal(output / "log.csv", Step, step)
+            self.scores = Journal(output / "evaluation.csv", Evaluation, step)
+            self.board = board(output / "tensorboard", step) if tensorboard else None
+
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.first:
+            self.log.close()
+            self.scores.close()
+            if self.board is not None:
+                self.board.close()
+
+    def steps(self) -> list[dict[str, str]]:
+        """The rows of earlier steps, in every process alike."""
+        return rows(self.output / "log.csv")
+
+    def step(self, row: Step) -> None:
+        if not self.first:
+            return
+        self.log.add(row)
+        if self.board is not None:
+            for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "model_tflops"):
+                self.board.add_scalar(name, getattr(row, name), row.step)
+
+    def evaluation(self, row: Evaluation) -> None:
+        if not self.first:
+            return
+        self.scores.add(row)
+        if self.board is not None:
+            self.board.add_scalar(f"bits_per_byte/{row.language}", row.bits_per_byte, row.step)
+
+    def sync(self) -> None:
+        if self.first:
+            self.log.sync()
+            self.scores.sync()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """All rows of a journal by column, as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def board(folder: Path, step: int) -> Any:

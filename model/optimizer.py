@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.distributed.tensor import DTensor
 
 # All sizes; bigscience train/tr11-176B-ml scripts
 BETAS = (0.9, 0.95)
@@ -25,6 +26,12 @@ def adamw(model: torch.nn.Module, rate: float) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+
+
+def clip(model: torch.nn.Module) -> torch.Tensor:
+    """Scale the gradient so that its global norm is at most CLIP; the norm before, float32 scalar."""
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def learning_rate(samples: int, *, peak: float, minimum: float, warmup: int, decay: int) -> float:
@@ -68,3 +75,14 @@ def samples_after(steps: int, full: int, ramp: tuple[int, int, int] | None) -> i
             return samples + (steps - step) * full
         samples += batch_size(samples, full, ramp)
     return samples
+
+
+def steps_within(samples: int, full: int, ramp: tuple[int, int, int] | None) -> int:
+    """Whole steps that some samples allow. source: megatron/training.py, update_train_iters"""
+    steps = consumed = 0
+    while ramp is not None and consumed <= ramp[2]:
+        size = batch_size(consumed, full, ramp)
+        if consumed + size > samples:
+            return steps
+        steps, consumed = steps + 1, consumed + size
+    return steps + (samples - consumed) // full

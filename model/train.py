@@ -1,12 +1,14 @@
 """Train a BLOOM on token shards; killed at any moment, the same line goes on to the same weights.
 
-    OUTPUT/options.json     what the run was started with
+    OUTPUT/options.json     what the run was started with, and the digests of its data
     OUTPUT/log.csv          a row per step;   OUTPUT/evaluation.csv   a row per evaluation and language
-    OUTPUT/checkpoints/     the newest checkpoints
+    OUTPUT/checkpoints/     the newest checkpoints;   OUTPUT/index/   which tokens make which sample
+    OUTPUT/README.md        the model card, written at the end from the figures above
     OUTPUT/STOP             if it is there: save and end (the original's kill switch)
 
-A step is a pure function of the weights, the optimizer's state and the number of samples consumed: these
-three are the checkpoint, and the sample order needs nothing else.
+A step is a pure function of the weights, the optimizer's state and the number of samples consumed: these three
+are the checkpoint, and the sample order needs nothing else. Any number of processes takes the same samples in the
+same order; the last bits of a sum depend on how many there are.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
-import json
 import math
 import os
 import sys
@@ -25,9 +25,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from model import batches, bloom, checkpoint, choices, config, evaluate, journal, optimizer
+from model import (
+    assemble,
+    batches,
+    bloom,
+    card,
+    checkpoint,
+    choices,
+    config,
+    evaluate,
+    guard,
+    journal,
+    memory,
+    meter,
+    optimizer,
+    parallel,
+)
 from tokenizer import encode, mix
+
+Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -35,182 +53,253 @@ class Run:
     """What a run needs while it trains; `step` and `samples` are those done."""
 
     options: choices.Options
+    where: parallel.World
     encoder: encode.Encoder
-    mixture: batches.Mixture
+    samples_ahead: batches.Ahead
     held_out: dict[str, tuple[mix.Part, ...]]
-    data: str
+    data: dict[str, Any]
     model: bloom.Bloom
+    module: nn.Module  # what is called in a step: the model, or DDP around it
     adamw: torch.optim.AdamW
-    device: torch.device
+    guard: guard.Guard
+    meter: meter.Meter
+    micro: int
     step: int = 0
     samples: int = 0
+    saved: int = 0
 
     @property
     def checkpoints(self) -> Path:
         return self.options.output / "checkpoints"
+
+    def batch(self, samples: int) -> int:
+        """Sequences of the step that begins after `samples`."""
+        return optimizer.batch_size(samples, self.options.batch, self.options.ramp)
+
+    def mine(self, samples: int) -> tuple[int, int]:
+        """First and number of the samples that this process takes of that step: as many as every other."""
+        share = self.batch(samples) // self.where.size
+        return samples + self.where.rank * share, share
 
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def train(options: choices.Options, say: Callable[[str], None] = _say) -> bool:
+def train(options: choices.Options, say: Say = _say) -> bool:
     """Train until the last step, from the newest checkpoint if there is one. False if STOP ended it early.
 
-    raises  ValueError for other options or data than the run was started with, a damaged checkpoint, or an
-            output in use by another process; FloatingPointError where the loss or the gradient is not finite
+    raises  ValueError for other options or data than the run was started with, damaged data or checkpoints, or
+            an output in use by another process; FloatingPointError where the loss or the gradient is not finite,
+            LossSpike where the loss stays high; OSError where the disk refuses a checkpoint
     """
     options.output.mkdir(parents=True, exist_ok=True)
-    device = _device(options.device)
-    with _claimed(options.output), _deterministic(device, options.threads):
-        run = _start(options, device)
-        _resume(run, say)
-        return _steps(run, say)
+    with parallel.world(options.device) as where, _claimed(options.output, where), _deterministic(options.threads):
+        run = _start(options, where)
+        _resume(run, say if where.first else _silent)
+        finished = _steps(run, say if where.first else _silent)
+        if finished and where.first:
+            card.write(options.output, run.model.config, options, run.data)
+        return finished
 
 
-def _start(options: choices.Options, device: torch.device) -> Run:
+def _silent(message: str) -> None:
+    pass
+
+
+def _start(options: choices.Options, where: parallel.World) -> Run:
     """The run at step 0, on data and options that agree with the output folder."""
     # a text that spells a special token was kept from the shards when they were written
     encoder = encode.Encoder(options.tokenizer, special_collisions="allow")
     shape = config.size(options.size, encoder.vocab_size)
-    if options.mix is None:
-        division = batches.divide(options.shards, options.eval_share)
-    else:
-        division = batches.divide_by(options.mix, options.shards)
-    data = _digest(division, encoder)
-    choices.agree(options, data)
-    model = bloom.Bloom(shape).initialise(torch.Generator().manual_seed(options.seed)).to(device)
+    division = (
+        batches.divide(options.shards, options.eval_share)
+        if options.mix is None
+        else batches.divide_by(options.mix, options.shards)
+    )
+    data: dict[str, Any] = {}
+    if where.first:
+        data = batches.identity(division, options.shards, encoder.sha256)
+        choices.agree(options, data)
+    way = options.parallel if options.parallel != "auto" else "fsdp" if where.size > 1 else "none"
+    micro, recompute = _fit(options, shape, where, way)
+    model, module = assemble.build(
+        shape, where, seed=options.seed, way=way, attend=options.attention, losing=options.loss, recompute=recompute
+    )
+    mixture = _together(where, lambda: _mixture(options, division, encoder.vocab_size))
     return Run(
         options=options,
+        where=where,
         encoder=encoder,
-        mixture=batches.Mixture(division.train, options.samples, options.sequence, options.seed, encoder.vocab_size),
+        samples_ahead=batches.Ahead(mixture),
         held_out=division.held_out,
         data=data,
         model=model,
+        module=module,
         adamw=optimizer.adamw(model, options.rate),
-        device=device,
+        guard=guard.Guard(),
+        meter=meter.Meter(where.device),
+        micro=micro,
     )
 
 
-def _digest(division: batches.Division, encoder: encode.Encoder) -> str:
-    """What the samples depend on: every part, its shard's bytes, and the tokenizer; not where they lie."""
-    groups = {"train": division.train, **{f"{batches.VALID}{k}": v for k, v in division.held_out.items()}}
-    prefixes = {part.prefix for parts in groups.values() for part in parts}
-    prints = {prefix: batches.fingerprint(Path(prefix)) for prefix in prefixes}
-    rows = [[g, prints[p.prefix], p.weight, p.start, p.end] for g, parts in groups.items() for p in parts]
-    return hashlib.sha256(json.dumps([encoder.sha256, rows]).encode()).hexdigest()
+def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.World, way: str) -> tuple[int, int]:
+    """Sequences of a micro-batch and blocks to recompute: as asked for, on a GPU else what its memory allows."""
+    batch = options.batch // where.size
+    for size in {options.batch, *(options.ramp[:2] if options.ramp else ())}:
+        if size % where.size:
+            raise ValueError(f"a batch of {size} sequences is no multiple of {where.size} processes; change --batch")
+    if where.device.type == "cpu":
+        return options.micro or batch, max(options.recompute, 0)
+    gib = torch.cuda.get_device_properties(where.device).total_memory / memory.GIB
+    fits = memory.plan(shape, gib, batch, options.sequence, where.size if way == "fsdp" else 1)
+    return options.micro or fits.micro, fits.recompute if options.recompute < 0 else options.recompute
 
 
-def _resume(run: Run, say: Callable[[str], None]) -> None:
+def _mixture(options: choices.Options, division: batches.Division, vocab_size: int) -> batches.Mixture:
+    index = options.output / "index"
+    return batches.Mixture(division.train, options.samples, options.sequence, options.seed, vocab_size, index)
+
+
+def _together(where: parallel.World, make: Callable[[], batches.Mixture]) -> batches.Mixture:
+    """What the first process makes on the disk and the others then find there."""
+    made = make() if where.first else None
+    where.wait()
+    return made if made is not None else make()
+
+
+def _resume(run: Run, say: Say) -> None:
     """Go to the newest checkpoint, if there is one."""
-    checkpoint.clean(run.checkpoints)
+    if run.where.first:
+        checkpoint.clean(run.checkpoints)
     saved = checkpoint.found(run.checkpoints)
+    run.where.wait()
     if not saved:
         return
-    place, state = checkpoint.load(saved[-1])
-    if place.machine != _machine(run.device):
-        say(
-            f"warning: {saved[-1].name} was made on {place.machine}, this is {_machine(run.device)}; "
-            "the last bits may differ"
-        )
-    checkpoint.restore(state, run.model, run.adamw)
-    run.step, run.samples = place.step, place.samples
+    place = checkpoint.load(saved[-1], run.model, run.adamw, run.where)
+    if place.machine != _machine(run):
+        say(f"warning: {saved[-1].name} was made on {place.machine}, this is {_machine(run)}; the last bits may differ")
+    run.step, run.samples, run.saved = place.step, place.samples, place.step
 
 
-def _steps(run: Run, say: Callable[[str], None]) -> bool:
+def _steps(run: Run, say: Say) -> bool:
     """The loop: one step, its row, and what is due after it."""
     options = run.options
-    log = journal.Journal(options.output / "log.csv", journal.Step, run.step)
-    scores = journal.Journal(options.output / "evaluation.csv", journal.Evaluation, run.step)
-    board = journal.board(options.output / "tensorboard", run.step) if options.tensorboard else None
-    parameters = sum(p.numel() for p in run.model.parameters())
-    say(f"{options.size}: {parameters:,} parameters, step {run.step} of {options.steps}, on {run.device}")
-    first, began, saved = run.step, time.monotonic(), run.step
-    try:
+    parameters = run.model.config.parameters()
+    say(f"{options.size}: {parameters:,} parameters, step {run.step} of {options.steps}, on {_machine(run)}")
+    with contextlib.ExitStack() as stack:
+        records = stack.enter_context(journal.Records(options.output, run.step, options.tensorboard, run.where.first))
+        run.where.wait()  # the first process has cut the log back to this step
+        for earlier in records.steps():
+            run.guard.see(int(earlier["step"]), float(earlier["loss"]))
         while run.step < options.steps:
-            if (options.output / "STOP").exists():
-                if saved < run.step:
-                    _save(run, log, scores)
+            if run.where.any(run.where.first and (options.output / "STOP").exists()):
+                _save(run, records)
                 say(f"stopped after step {run.step}: {options.output / 'STOP'} is there; remove it to go on")
                 return False
             row = _step(run)
-            log.add(row)
+            records.step(row)
+            run.guard.see(row.step, row.loss)
             last = run.step == options.steps
-            if board is not None:
-                for name in ("loss", "learning_rate", "gradient_norm"):
-                    board.add_scalar(name, getattr(row, name), run.step)
             if last or run.step % 10 == 0:
-                say(_line(run, row, (time.monotonic() - began) / (run.step - first)))
+                say(_line(run, row))
             if last or (options.eval_every and run.step % options.eval_every == 0):
-                _evaluate(run, scores, board, say)
+                _evaluate(run, records, say)
             if last or run.step % options.checkpoint_every == 0:
-                _save(run, log, scores)
-                saved = run.step
-        return True
-    finally:
-        log.close()
-        scores.close()
-        if board is not None:
-            board.close()
+                _save(run, records)
+    return True
 
 
 def _step(run: Run) -> journal.Step:
     """One batch forward and backward, clip, update."""
     began = time.monotonic()
     options = run.options
-    batch = optimizer.batch_size(run.samples, options.batch, options.ramp)
+    batch = run.batch(run.samples)
     # the rate before this step's samples, as in the original: with a warm-up the first step changes nothing
     rate = optimizer.learning_rate(
-        run.samples, peak=options.rate, minimum=options.rate_min, warmup=options.warmup, decay=options.samples
+        run.samples,
+        peak=options.rate,
+        minimum=options.rate_min,
+        warmup=options.warmup,
+        decay=options.decay or options.samples,
     )
-    loss = _backward(run, batch)
-    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), optimizer.CLIP).item()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+    total = _backward(run, batch)
+    norm = optimizer.clip(run.model)
+    loss, length = torch.stack((total, norm)).tolist()  # the step's one wait for the GPU
+    if not (math.isfinite(loss) and math.isfinite(length)):
         raise FloatingPointError(
-            f"step {run.step + 1}: loss {loss}, gradient norm {norm}, learning rate {rate:g}, samples "
-            f"{run.samples} to {run.samples + batch}; no weight changed. Try a lower --lr, another --output"
+            f"step {run.step + 1}: loss {loss}, gradient norm {length}, learning rate {rate:g}, samples "
+            f"{run.samples} to {run.samples + batch}; no weight changed, the last checkpoint is step {run.saved}. "
+            "Try a lower --lr, another --output"
         )
     for group in run.adamw.param_groups:
         group["lr"] = rate
     run.adamw.step()
     run.step, run.samples = run.step + 1, run.samples + batch
+    return _row(run, loss, rate, length, batch, time.monotonic() - began)
+
+
+def _backward(run: Run, batch: int) -> Tensor:
+    """Gradients of the mean loss over the next `batch` samples, in micro-batches; returns that mean, nats per
+    token, of all processes.
+
+    A micro-batch has always the same shape: the last one is filled up with rows that are not scored.
+    """
+    run.adamw.zero_grad()
+    first, share = run.mine(run.samples)
+    ids = torch.from_numpy(run.samples_ahead.batch(first, share))  # [share, T + 1]
+    following = run.samples + batch
+    if run.step + 1 < run.options.steps:
+        run.samples_ahead.expect(*run.mine(following))
+    if run.where.device.type == "cuda":
+        ids = ids.pin_memory()
+    total = torch.zeros((), device=run.where.device)
+    scale = 1 / (batch * run.options.sequence)
+    for start in range(0, share, run.micro):
+        part = ids[start : start + run.micro].to(run.where.device, non_blocking=True)
+        inputs, targets = part[:, :-1], part[:, 1:]
+        if len(part) < run.micro:
+            inputs, targets = _filled(inputs, run.micro, 0), _filled(targets, run.micro, bloom.IGNORE)
+        with parallel.summing(run.module, start + run.micro >= share):
+            loss = run.module(inputs, targets) * scale
+            (loss * run.where.size).backward()  # gradients are averaged over the processes
+        total += loss.detach()
+    return run.where.total(total)
+
+
+def _filled(rows: Tensor, count: int, value: int) -> Tensor:
+    """[count, T]: the rows, and below them rows of one value."""
+    return torch.cat((rows, rows.new_full((count - len(rows), rows.shape[1]), value)))
+
+
+def _row(run: Run, loss: float, rate: float, norm: float, batch: int, seconds: float) -> journal.Step:
+    shape, sequence = run.model.config, run.options.sequence
+    speed = batch * sequence / seconds
+    recomputed = run.model.recompute / shape.layers
+    joules = run.meter.since()
+    if joules is not None:
+        joules = run.where.total(torch.tensor(joules, device=run.where.device)).item()
     return journal.Step(
         step=run.step,
         samples=run.samples,
         loss=loss,
         learning_rate=rate,
         gradient_norm=norm,
-        seconds=round(time.monotonic() - began, 4),
+        seconds=round(seconds, 4),
+        tokens_per_second=round(speed, 1),
+        model_tflops=round(shape.token_flops(sequence) * speed / run.where.size / 1e12, 4),
+        hardware_tflops=round(shape.hardware_flops(sequence, recomputed) * speed / run.where.size / 1e12, 4),
+        joules=joules,
     )
 
 
-def _backward(run: Run, batch: int) -> float:
-    """Gradients of the mean loss over the next `batch` samples, in micro-batches; returns that mean, nats
-    per token."""
-    run.adamw.zero_grad()
-    total = torch.zeros((), device=run.device)
-    micro = run.options.micro or batch
-    for start in range(0, batch, micro):
-        ids = torch.from_numpy(run.mixture.batch(run.samples + start, min(micro, batch - start))).to(run.device)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda"):
-            loss = run.model(ids[:, :-1], ids[:, 1:]) / (batch * run.options.sequence)
-        loss.backward()
-        total += loss.detach()
-    return total.item()
-
-
-def _evaluate(run: Run, scores: journal.Journal, board: Any, say: Callable[[str], None]) -> None:
+def _evaluate(run: Run, records: journal.Records, say: Say) -> None:
     options = run.options
     found = evaluate.held_out(
-        run.model,
-        run.held_out,
-        run.encoder,
-        options.sequence,
-        options.micro or options.batch,
-        options.eval_documents,
+        run.model, run.held_out, run.encoder, options.sequence, run.micro, options.eval_documents, run.where
     )
     for language, score in found.items():
-        scores.add(
+        records.evaluation(
             journal.Evaluation(
                 step=run.step,
                 language=language,
@@ -220,62 +309,63 @@ def _evaluate(run: Run, scores: journal.Journal, board: Any, say: Callable[[str]
                 bits_per_byte=score.bits_per_byte,
             )
         )
-        if board is not None:
-            board.add_scalar(f"bits_per_byte/{language}", score.bits_per_byte, run.step)
     say(f"step {run.step}  bits per byte  " + "  ".join(f"{k} {s.bits_per_byte:.3f}" for k, s in found.items()))
 
 
-def _save(run: Run, log: journal.Journal, scores: journal.Journal) -> None:
-    log.sync()
-    scores.sync()
+def _save(run: Run, records: journal.Records) -> None:
+    """A checkpoint of this step, unless there is one already or the loss is in a spike."""
+    if run.saved == run.step or run.guard.spiking:
+        return
+    records.sync()
     place = checkpoint.Place(
         step=run.step,
         samples=run.samples,
         config=dataclasses.asdict(run.model.config),
         options=run.options.plain(),
         data=run.data,
-        machine=_machine(run.device),
+        machine=_machine(run),
     )
-    checkpoint.save(run.checkpoints, place, run.model, run.adamw, run.options.keep)
+    checkpoint.save(run.checkpoints, place, run.model, run.adamw, run.options.keep, run.where)
+    run.saved = run.step
 
 
-def _line(run: Run, row: journal.Step, seconds: float) -> str:
-    """Progress for a person; `seconds` per step, mean of this session."""
-    tokens = optimizer.batch_size(run.samples, run.options.batch, run.options.ramp) * run.options.sequence / seconds
-    left = round((run.options.steps - run.step) * seconds)
+def _line(run: Run, row: journal.Step) -> str:
+    """Progress for a person; the rest of the run is taken to be as fast as this step."""
+    left = round((run.options.samples - run.samples) * run.options.sequence / row.tokens_per_second)
+    peak = meter.peak_tflops(run.where.device)
+    share = f" ({row.model_tflops / peak:.0%} of peak)" if peak else ""
     return (
         f"step {run.step}/{run.options.steps}  loss {row.loss:.4f}  lr {row.learning_rate:.3e}  "
-        f"norm {row.gradient_norm:.2f}  {tokens:,.0f} tokens/s  "
+        f"norm {row.gradient_norm:.2f}  {row.tokens_per_second:,.0f} tokens/s  {row.model_tflops:.3g} TFLOP/s{share}  "
         f"ETA {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
     )
 
 
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ValueError("--device cuda: torch sees no GPU; use --device cpu, or install a torch for this GPU's driver")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
+def _machine(run: Run) -> dict[str, Any]:
     """What the last bits of a number depend on, beside the program and the data."""
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    return {"torch": str(torch.__version__), "device": name, "threads": torch.get_num_threads()}
+    cuda = run.where.device.type == "cuda"
+    return {
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "processes": run.where.size,
+        "threads": torch.get_num_threads(),
+        "micro": run.micro,
+        "attention": run.options.attention,
+        "loss": run.options.loss,
+        "parallel": run.options.parallel,
+    }
 
 
 @contextlib.contextmanager
-def _deterministic(device: torch.device, threads: int) -> Iterator[None]:
-    """Same numbers in every run on this machine; an operation that cannot promise it is an error.
-
-    The price on an H200: 560M at 29,352 tokens/s instead of 50,853 (torch 2.11, 4 x 2,048 tokens a step), in
-    SDPA's backward.
-    """
+def _deterministic(threads: int) -> Iterator[None]:
+    """Same numbers in every run on this machine; an operation that cannot promise it is an error."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    if device.type == "cuda":  # cuBLAS knows no other switch, and torch refuses to multiply without it
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # cuBLAS knows no other switch, and torch refuses to multiply without it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # else each `empty` is written
     try:
         yield
     finally:
@@ -284,8 +374,11 @@ def _deterministic(device: torch.device, threads: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _claimed(output: Path) -> Iterator[None]:
+def _claimed(output: Path, where: parallel.World) -> Iterator[None]:
     """Hold the output folder; the lock ends with the process, however it ends."""
+    if not where.first:
+        yield
+        return
     with (output / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

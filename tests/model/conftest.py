@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
+import torch
+import torch.distributed.checkpoint as dcp
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/golden_vectors.json"
@@ -74,3 +76,16 @@ def shards_folder(tmp_path_factory, tokenizer_folder, write_shard) -> Path:
         documents = [[*tokenizer.encode(text * (1 + n % 3) + str(n)).ids, 2] for n in range(40)]
         write_shard(folder / language / f"lm_{language}_river-00000", documents, code=8)
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved_tensors():
+    """A reader of all tensors of a checkpoint, by name, as bytes: through PyTorch's own reader alone."""
+
+    def read(path: Path) -> dict[str, bytes]:
+        reader = dcp.FileSystemReader(path)
+        state = {name: torch.empty(stored.size) for name, stored in reader.read_metadata().state_dict_metadata.items()}
+        dcp.load(state, storage_reader=reader, no_dist=True)
+        return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
+
+    return read

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,23 +54,45 @@ def oracle(documents: list[list[int]], numbers: range, wanted: int, length: int,
     return [samples[i] for i in [*first, *rest]]
 
 
+def starts(lengths, order, length) -> list[list[int]]:
+    total = (sum(lengths[n] for n in order) - 1) // length
+    rows = np.full((total + 1, 2), -1)
+    batches.sample_starts(np.array(lengths), np.array(order), length, rows)
+    return rows.tolist()
+
+
 def test_sample_starts_equal_megatrons(golden):
     case = golden["sample_index"]
-    lengths = np.array(case["sizes"])[case["doc_idx"]]
-    assert batches.sample_starts(lengths, case["seq_length"]).tolist() == case["result"]
+    assert starts(case["sizes"], case["doc_idx"], case["seq_length"]) == case["result"]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7])
+def test_sample_starts_do_not_depend_on_the_piece(monkeypatch, piece):
+    random = np.random.default_rng(3)
+    lengths, order = random.integers(0, 9, 40), random.permutation(40)
+    whole = starts(lengths, order, 5)
+    monkeypatch.setattr(batches, "PIECE", piece)
+    assert starts(lengths, order, 5) == whole
 
 
 @pytest.mark.parametrize("case", [0, 1])
 def test_blending_equals_megatrons(golden, case):
     case = golden["blending"]["cases"][case]
     weights = np.array([float(Fraction(w)) for w in case["weights"]])
-    parts, samples = batches.blend(weights, case["size"])
-    assert parts.tolist() == case["dataset_index"]
-    assert samples.tolist() == case["dataset_sample_index"]
+    rows = batches.blend(weights, case["size"])
+    assert rows[:, 0].tolist() == case["dataset_index"]
+    assert rows[:, 1].tolist() == case["dataset_sample_index"]
+
+
+def test_blending_does_not_depend_on_the_piece(monkeypatch):
+    weights = np.array([0.2, 0.5, 0.3])
+    whole = batches.blend(weights, 100)
+    monkeypatch.setattr(batches, "PIECE", 7)
+    assert np.array_equal(batches.blend(weights, 100), whole)
 
 
 def test_sample_starts_skip_a_document_without_tokens():
-    assert batches.sample_starts(np.array([3, 0, 4]), 3).tolist() == [[0, 0], [2, 0], [2, 3]]
+    assert starts([3, 0, 4], [0, 1, 2], 3) == [[0, 0], [2, 0], [2, 3]]
 
 
 @pytest.mark.parametrize(
@@ -123,12 +148,12 @@ def test_uint16_and_int32_shards_give_the_same_samples(tmp_path, write_shard):
     assert [wide[i].tolist() for i in range(25)] == [narrow[i].tolist() for i in range(25)]
 
 
-def mixture(tmp_path, write_shard) -> tuple[batches.Mixture, dict[str, list[list[int]]]]:
+def mixture(tmp_path, write_shard, folder=None) -> tuple[batches.Mixture, dict[str, list[list[int]]]]:
     documents = {name: some_documents(count, count) for name, count in (("a", 50), ("b", 9), ("c", 20))}
     for name, found in documents.items():
         write_shard(tmp_path / name, found)
     parts = [part(tmp_path / name, weight) for name, weight in (("a", 5.0), ("b", 2.0), ("c", 3.0))]
-    return batches.Mixture(parts, 60, 12, 7, 300), documents
+    return batches.Mixture(parts, 60, 12, 7, 300, folder), documents
 
 
 def test_a_mixture_blends_the_walks_of_its_parts(tmp_path, write_shard):
@@ -155,9 +180,9 @@ def test_a_batch_does_not_depend_on_the_ones_before_it(tmp_path, write_shard):
 
 
 def test_more_than_254_parts_can_be_blended():
-    parts, samples = batches.blend(np.full(400, 1 / 400), 800)
-    assert sorted(parts.tolist()) == sorted(list(range(400)) * 2)
-    assert set(samples.tolist()) == {0, 1}
+    rows = batches.blend(np.full(400, 1 / 400), 800)
+    assert sorted(rows[:, 0].tolist()) == sorted(list(range(400)) * 2)
+    assert set(rows[:, 1].tolist()) == {0, 1}
 
 
 def test_an_id_that_the_tokenizer_lacks_is_refused_when_it_is_read(tmp_path, write_shard):
@@ -227,12 +252,80 @@ def test_a_folder_without_shards_is_refused(tmp_path):
         batches.divide(tmp_path, 0.0)
 
 
-def test_a_fingerprint_changes_with_any_byte_of_a_small_shard(tmp_path, write_shard):
+@pytest.mark.parametrize("kept", [(), ("documents",), ("documents", "starts"), ("blend", "samples")])
+def test_an_index_on_the_disk_is_the_one_in_memory_also_after_a_kill(tmp_path, write_shard, kept):
+    """A kill leaves some of the files; the rest is made again to the same samples."""
+    in_memory, _ = mixture(tmp_path, write_shard)
+    folder = tmp_path / "index"
+    on_disk, documents = mixture(tmp_path, write_shard, folder)
+    assert len(list(folder.iterdir())) == 1 + 3 * len(documents)
+    for path in folder.iterdir():
+        if path.stem.rpartition("-")[2] not in kept:
+            path.unlink()
+    again, _ = mixture(tmp_path, write_shard, folder)
+    for found in (on_disk, again):
+        assert np.array_equal(found.batch(0, 60), in_memory.batch(0, 60))
+
+
+def test_reading_ahead_gives_the_same_samples(tmp_path, write_shard):
+    mixed, _ = mixture(tmp_path, write_shard)
+    ahead = batches.Ahead(mixed)
+    ahead.expect(4, 4)
+    ahead.expect(40, 4)  # never asked for
+    for start in (0, 4, 8):
+        assert np.array_equal(ahead.batch(start, 4), mixed.batch(start, 4))
+
+
+def test_fewer_tokens_than_a_sample_are_refused(tmp_path, write_shard):
+    write_shard(tmp_path / "a", [[5, 6, 2]])
+    with pytest.raises(ValueError, match="the shards hold 3 tokens to train on, a sample takes 5"):
+        batches.Mixture([part(tmp_path / "a")], 4, 4, 0, 300)
+
+
+def a_manifest(prefix, tokenizer: str) -> None:
+    """What `roots run` writes beside a shard, as far as training reads it."""
+    files = {f"en/{prefix.name}{end}": {"sha256": sha256(prefix, end)} for end in (".bin", ".idx")}
+    text = json.dumps({"facts": {"tokenizer": tokenizer}, "files": files})
+    Path(f"{prefix}.manifest.json").write_text(text)
+
+
+def sha256(prefix, end: str) -> str:
+    return hashlib.sha256(Path(f"{prefix}{end}").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("end", [".bin", ".idx"])
+def test_a_flipped_bit_in_a_shard_is_refused_with_the_file_named(tmp_path, write_shard, end):
     write_shard(tmp_path / "a", [[5, 6, 2], [7, 2]])
-    before = batches.fingerprint(tmp_path / "a")
-    binary = bytearray((tmp_path / "a.bin").read_bytes())
-    for i in range(len(binary)):
-        changed = binary.copy()
-        changed[i] ^= 1
-        (tmp_path / "a.bin").write_bytes(changed)
-        assert batches.fingerprint(tmp_path / "a") != before
+    a_manifest(tmp_path / "a", "t")
+    assert batches.digests(tmp_path / "a", "t") == {f"a{e}": sha256(tmp_path / "a", e) for e in (".bin", ".idx")}
+    data = bytearray(Path(f"{tmp_path}/a{end}").read_bytes())
+    data[-1] ^= 1
+    Path(f"{tmp_path}/a{end}").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"a{end}: sha256 is \w+, its manifest says \w+; the file is damaged"):
+        batches.digests(tmp_path / "a", "t")
+
+
+def test_a_shard_of_another_tokenizer_is_refused(tmp_path, write_shard):
+    write_shard(tmp_path / "a", [[5, 6, 2]])
+    a_manifest(tmp_path / "a", "one")
+    with pytest.raises(ValueError, match=r"a: was made with the tokenizer one, the run has two \(sha256\)"):
+        batches.digests(tmp_path / "a", "two")
+
+
+def test_a_shard_without_one_of_its_files_is_refused(tmp_path, write_shard):
+    write_shard(tmp_path / "a", [[5, 6, 2]])
+    (tmp_path / "a.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a.bin: not found; a shard is a .bin and an .idx"):
+        batches.digests(tmp_path / "a", "t")
+
+
+def test_the_identity_of_the_data_does_not_depend_on_where_they_lie(tmp_path, write_shard):
+    found = []
+    for place in ("one", "two"):
+        write_shard(tmp_path / place / "en/a", [[5, 6, 2], [7, 2], [8, 2]])
+        division = batches.divide(tmp_path / place, 0.4)
+        found.append(batches.identity(division, tmp_path / place, "t"))
+    assert found[0] == found[1]
+    assert list(found[0]) == ["tokenizer", "en/a.idx", "en/a.bin", "--mix or --eval-share"]
+    other = batches.identity(batches.divide(tmp_path / "one", 0.7), tmp_path / "one", "t")
+    assert [name for name in other if other[name] != found[0][name]] == ["--mix or --eval-share"]

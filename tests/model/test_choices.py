@@ -33,6 +33,9 @@ FIRST = {
 }
 
 
+DATA = {"tokenizer": "1", "en/a.bin": "2"}
+
+
 @pytest.fixture
 def options(tmp_path) -> choices.Options:
     return choices.Options(**{**FIRST, "output": tmp_path})
@@ -62,8 +65,8 @@ def test_a_value_out_of_range_is_refused(changed, message):
 
 
 def test_the_same_options_agree_also_from_other_places(options, tmp_path):
-    choices.agree(options, "data")
-    choices.agree(dataclasses.replace(options, shards=Path("elsewhere"), keep=1, ramp=None), "data")
+    choices.agree(options, DATA)
+    choices.agree(dataclasses.replace(options, shards=Path("elsewhere"), keep=1, ramp=None), DATA)
 
 
 @pytest.mark.parametrize(
@@ -71,18 +74,32 @@ def test_the_same_options_agree_also_from_other_places(options, tmp_path):
     [
         ({"rate": 2e-3}, "--lr is 0.002, the run here has 0.001; repeat its options"),
         ({"steps": 101}, "--steps is 101, the run here has 100"),
-        ({"micro": 2}, "--micro-batch is 2, the run here has 0"),
         ({"ramp": (2, 2, 90)}, r"--batch-ramp is \[2, 2, 90\], the run here has None"),
         ({"eval_share": 0.1}, "--eval-share is 0.1, the run here has 0.05"),
     ],
 )
 def test_another_option_is_refused_by_its_name(options, changed, message):
-    choices.agree(options, "data")
+    choices.agree(options, DATA)
     with pytest.raises(ValueError, match=message):
-        choices.agree(dataclasses.replace(options, **changed), "other data too")
+        choices.agree(dataclasses.replace(options, **changed), DATA | {"tokenizer": "x"})
 
 
-def test_other_data_is_refused(options):
-    choices.agree(options, "data")
-    with pytest.raises(ValueError, match=r"--shards, --mix or --tokenizer \(their content\) is other, the run here"):
-        choices.agree(options, "other")
+@pytest.mark.parametrize(
+    "changed", [{"micro": 2}, {"parallel": "fsdp"}, {"recompute": 1}, {"attention": "sdpa"}, {"loss": "plain"}]
+)
+def test_another_machine_may_go_on(options, changed):
+    choices.agree(options, DATA)
+    choices.agree(dataclasses.replace(options, **changed), DATA)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"en/a.bin": "3"}, r"en/a.bin is 3 \(sha256\), the run here has 2; bring back the data"),
+        ({"sw/b.bin": "4"}, r"sw/b.bin is 4 \(sha256\), the run here has None"),
+    ],
+)
+def test_other_data_are_refused_by_the_name_of_the_file(options, changed, message):
+    choices.agree(options, DATA)
+    with pytest.raises(ValueError, match=message):
+        choices.agree(options, DATA | changed)

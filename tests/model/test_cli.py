@@ -31,7 +31,7 @@ def trained(tmp_path_factory, shards_folder, tokenizer_folder):
 
 def test_training_says_where_it_stands(trained):
     _, _, result = trained
-    assert "step 30/30  loss " in result.stderr and " tokens/s  ETA 0:00:00" in result.stderr
+    assert "step 30/30  loss " in result.stderr and " TFLOP/s  ETA 0:00:00" in result.stderr
     assert "step 30  bits per byte  en " in result.stderr
     assert result.stdout == ""
 

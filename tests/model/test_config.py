@@ -40,7 +40,7 @@ def test_the_formula_counts_a_small_size_too(name):
 
 def test_the_log_lines_teraflops_come_from_the_formula():
     """104.70 s for 2,048 x 2,048 tokens on 384 GPUs are 149.77 TFLOP/s each; tr11-176B-ml/README.md."""
-    flops = config.size("176B").token_flops(2048, recomputed=True) * 2048 * 2048
+    flops = config.size("176B").hardware_flops(2048, recomputed=1.0) * 2048 * 2048
     assert flops / 104.70 / 384 / 1e12 == pytest.approx(149.77, abs=0.01)
 
 

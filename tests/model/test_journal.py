@@ -6,17 +6,28 @@ import pytest
 
 from model import journal
 
-HEADER = "step,samples,loss,learning_rate,gradient_norm,seconds\n"
+HEADER = "step,samples,loss,learning_rate,gradient_norm,seconds,tokens_per_second,model_tflops,hardware_tflops,joules\n"
 
 
 def row(step: int, loss: float = 1.5) -> journal.Step:
-    return journal.Step(step=step, samples=8 * step, loss=loss, learning_rate=1e-4, gradient_norm=0.5, seconds=0.1)
+    return journal.Step(
+        step=step,
+        samples=8 * step,
+        loss=loss,
+        learning_rate=1e-4,
+        gradient_norm=0.5,
+        seconds=0.1,
+        tokens_per_second=640.0,
+        model_tflops=0.5,
+        hardware_tflops=0.75,
+        joules=None,
+    )
 
 
 def test_a_row_is_in_the_file_as_soon_as_it_is_added(tmp_path):
     log = journal.Journal(tmp_path / "log.csv", journal.Step, 0)
     log.add(row(1))
-    assert (tmp_path / "log.csv").read_text() == HEADER + "1,8,1.5,0.0001,0.5,0.1\n"
+    assert (tmp_path / "log.csv").read_text() == HEADER + "1,8,1.5,0.0001,0.5,0.1,640.0,0.5,0.75,\n"
     log.close()
 
 
@@ -28,8 +39,8 @@ def test_a_number_reads_back_to_the_same_bits(tmp_path):
 
 
 def test_opening_cuts_rows_that_are_going_to_be_made_again_and_a_torn_one(tmp_path):
-    rows = "1,8,1.5,0.0001,0.5,0.1\n2,16,1.5,0.0001,0.5,0.1\n"
-    (tmp_path / "log.csv").write_text(HEADER + rows + "3,24,1.5,0.0001,0.5,0.1\n4,32,1.")
+    rows = "1,8,1.5,0.0001,0.5,0.1,640.0,0.5,0.75,\n2,16,1.5,0.0001,0.5,0.1,640.0,0.5,0.75,\n"
+    (tmp_path / "log.csv").write_text(HEADER + rows + "3,24,1.5,0.0001,0.5,0.1,640.0,0.5,0.75,\n4,32,1.")
     journal.Journal(tmp_path / "log.csv", journal.Step, 2).close()
     assert (tmp_path / "log.csv").read_text() == HEADER + rows
 
