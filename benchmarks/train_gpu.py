@@ -44,7 +44,8 @@ def main() -> None:
         tell(**run(options.cases[0], options))
         return
     for case in DEFAULT if options.cases == ["all"] else options.cases:
-        line = [sys.executable, "-m", "benchmarks.train_gpu", *sys.argv[1 + len(options.cases) :], "--inside"]
+        flags = ["--seconds", options.seconds, "--micro", options.micro, "--accumulate", options.accumulate, "--inside"]
+        line = [sys.executable, "-m", "benchmarks.train_gpu", *map(str, flags)]
         began = time.monotonic()
         try:
             done = subprocess.run([*line, case], capture_output=True, text=True, timeout=LIMIT_SECONDS)
@@ -85,10 +86,9 @@ def ours(shape: config.BloomConfig, what: str, options: argparse.Namespace) -> d
     with parallel.world("cuda") as where:
         way = {"spread": "fsdp", "ddp": "ddp"}.get(what, "none")
         gib = torch.cuda.get_device_properties(where.device).total_memory / memory.GIB
-        sharing = where.size if way == "fsdp" else 1
-        planned = memory.plan(shape, gib, 32, SEQUENCE, sharing)
+        planned = memory.plan(shape, gib, 32, SEQUENCE, where.size, way)
         if options.micro:
-            needed = memory.step_bytes(shape, options.micro, SEQUENCE, 0, sharing)
+            needed = memory.step_bytes(shape, options.micro, SEQUENCE, 0, where.size, way)
             planned = memory.Plan(micro=options.micro, recompute=0, bytes=needed)
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False

@@ -68,6 +68,7 @@ class _InPlace(torch.autograd.Function):
             if by_states is not None:
                 torch.mm(logits, rows, out=by_states[part])
                 by_rows = _add_product(by_rows, logits, states[part])
+            del logits  # or two chunks would be held at a time
         if learn:
             ctx.shape = hidden.shape
             ctx.save_for_backward(by_states, by_rows)

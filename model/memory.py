@@ -28,16 +28,20 @@ class Plan:
     bytes: int
 
 
-def step_bytes(shape: config.BloomConfig, micro: int, sequence: int, recompute: int, processes: int = 1) -> int:
-    """Peak bytes of a training step in bfloat16 on each of `processes` GPUs that share the states (FSDP2)."""
+def step_bytes(
+    shape: config.BloomConfig, micro: int, sequence: int, recompute: int, processes: int = 1, way: str = "none"
+) -> int:
+    """Peak bytes of a training step in bfloat16 on each of `processes` GPUs, spread in a way of `parallel.WAYS`."""
     tokens, width, vocabulary = micro * sequence, shape.hidden, shape.vocabulary
     block = 12 * width * width + 13 * width
     kept = shape.layers - recompute
-    states = STATE_BYTES * shape.parameters() // processes
-    # FSDP2 sums a step's gradients whole and sends them with the last micro-batch
-    states += 4 * shape.parameters() * (processes - 1) // processes
+    states = STATE_BYTES * shape.parameters()
+    if way == "fsdp":  # a step's gradients are summed whole and sent with the last micro-batch
+        states = states // processes + 4 * shape.parameters() * (processes - 1) // processes
+    elif way == "ddp":  # the buckets in which gradients travel
+        states += 4 * shape.parameters()
     # bfloat16 copies of the weights live from the forward to the backward pass; under FSDP2 two blocks at a time
-    copies = 2 * (vocabulary * width + min(kept + 1, shape.layers if processes == 1 else 2) * block)
+    copies = 2 * (vocabulary * width + min(kept + 1, 2 if way == "fsdp" else shape.layers) * block)
     activations = tokens * width * (BLOCK_BYTES * kept + 2 * recompute + (BLOCK_BYTES if recompute else 0))
     logits = min(2 * vocabulary * tokens, loss.CHUNK_BYTES["cuda"])
     # at the loss: the embedding's float32 gradient of the head; at the end of the step that of the look-up as well,
@@ -46,7 +50,16 @@ def step_bytes(shape: config.BloomConfig, micro: int, sequence: int, recompute: 
     return states + copies + max(activations + head, 2 * 4 * vocabulary * width)
 
 
-def plan(shape: config.BloomConfig, gib: float, batch: int, sequence: int, processes: int = 1) -> Plan:
+def way(shape: config.BloomConfig, gib: float, batch: int, sequence: int) -> str:
+    """ddp where the whole states leave room for a full micro-batch (it is faster), else fsdp."""
+    micro = max(1, min(batch, MICRO_TOKENS // sequence))
+    fits = step_bytes(shape, micro, sequence, 0, 1, "ddp") <= int(gib * GIB * SHARE)
+    return "ddp" if fits else "fsdp"
+
+
+def plan(
+    shape: config.BloomConfig, gib: float, batch: int, sequence: int, processes: int = 1, way: str = "none"
+) -> Plan:
     """The largest micro-batch, a power of two, that fits without recomputation; else as few recomputed blocks as
     a micro-batch of MICRO_TOKENS needs; else a smaller micro-batch.
 
@@ -59,10 +72,10 @@ def plan(shape: config.BloomConfig, gib: float, batch: int, sequence: int, proce
     order = [(micro, 0) for micro in sizes if micro >= least]
     order += [(micro, blocks) for micro in sizes if micro <= least for blocks in range(1, shape.layers + 1)]
     for micro, recompute in order:
-        needed = step_bytes(shape, micro, sequence, recompute, processes)
+        needed = step_bytes(shape, micro, sequence, recompute, processes, way)
         if needed <= room:
             return Plan(micro=micro, recompute=recompute, bytes=needed)
-    needed = step_bytes(shape, 1, sequence, shape.layers, processes)
+    needed = step_bytes(shape, 1, sequence, shape.layers, processes, way)
     raise ValueError(
         f"a step of {shape.parameters():,} parameters takes {needed / GIB:.1f} GiB on each of {processes} GPUs, "
         f"{room / GIB:.1f} of {gib} are free to use; spread it with --parallel fsdp over more GPUs"

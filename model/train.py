@@ -121,8 +121,7 @@ def _start(options: choices.Options, where: parallel.World) -> Run:
     if where.first:
         data = batches.identity(division, options.shards, encoder.sha256)
         choices.agree(options, data)
-    way = options.parallel if options.parallel != "auto" else "fsdp" if where.size > 1 else "none"
-    micro, recompute = _fit(options, shape, where, way)
+    way, micro, recompute = _fit(options, shape, where)
     model, module = assemble.build(
         shape, where, seed=options.seed, way=way, attend=options.attention, losing=options.loss, recompute=recompute
     )
@@ -143,17 +142,21 @@ def _start(options: choices.Options, where: parallel.World) -> Run:
     )
 
 
-def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.World, way: str) -> tuple[int, int]:
-    """Sequences of a micro-batch and blocks to recompute: as asked for, on a GPU else what its memory allows."""
-    batch = options.batch // where.size
+def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.World) -> tuple[str, int, int]:
+    """How the weights are spread, sequences of a micro-batch and blocks to recompute: as asked for, on a GPU else
+    what its memory allows."""
     for size in {options.batch, *(options.ramp[:2] if options.ramp else ())}:
         if size % where.size:
             raise ValueError(f"a batch of {size} sequences is no multiple of {where.size} processes; change --batch")
+    way, batch = options.parallel, options.batch // where.size
     if where.device.type == "cpu":
-        return options.micro or batch, max(options.recompute, 0)
+        way = ("none" if where.size == 1 else "fsdp") if way == "auto" else way
+        return way, options.micro or batch, max(options.recompute, 0)
     gib = torch.cuda.get_device_properties(where.device).total_memory / memory.GIB
-    fits = memory.plan(shape, gib, batch, options.sequence, where.size if way == "fsdp" else 1)
-    return options.micro or fits.micro, fits.recompute if options.recompute < 0 else options.recompute
+    if way == "auto":
+        way = "none" if where.size == 1 else memory.way(shape, gib, batch, options.sequence)
+    fits = memory.plan(shape, gib, batch, options.sequence, where.size, way)
+    return way, options.micro or fits.micro, fits.recompute if options.recompute < 0 else options.recompute
 
 
 def _mixture(options: choices.Options, division: batches.Division, vocab_size: int) -> batches.Mixture:
