@@ -14,7 +14,7 @@ WEIGHT_DECAY = 0.1
 CLIP = 1.0  # global norm of the gradient
 
 
-def adamw(model: torch.nn.Module, rate: float) -> torch.optim.AdamW:
+def adamw(model: torch.nn.Module, rate: float, weight_decay: float = WEIGHT_DECAY) -> torch.optim.AdamW:
     """AdamW over two groups: matrices and the embedding decay, LayerNorms and biases (all the vectors) do
     not.
 
@@ -22,7 +22,7 @@ def adamw(model: torch.nn.Module, rate: float) -> torch.optim.AdamW:
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
