@@ -26,11 +26,13 @@ app = typer.Typer(
 )
 sources_app = typer.Typer(help="The catalogue of the 498 ROOTS sources.", no_args_is_help=True)
 crawl_app = typer.Typer(help="Web pages: Common Crawl, and a crawl parted by language.", no_args_is_help=True)
+quality_app = typer.Typer(help="The quality measures of a run.", no_args_is_help=True)
 langid_app = typer.Typer(help="Language identification on plain files.", no_args_is_help=True)
 tokenizer_app = typer.Typer(help="The byte-level BPE tokenizer on plain files.", no_args_is_help=True)
 shards_app = typer.Typer(help="Binary token shards (.bin/.idx).", no_args_is_help=True)
 app.add_typer(sources_app, name="sources")
 app.add_typer(crawl_app, name="crawl")
+app.add_typer(quality_app, name="quality")
 app.add_typer(langid_app, name="langid")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(shards_app, name="shards")
@@ -302,6 +304,21 @@ def crawl_split(output: RunArgument, workers: WorkersOption = 1) -> None:
             run.run_one(
                 runner.load_context(storage.at(output), 1024), split.STAGE, runner.Engine(workers=workers), watch
             )
+
+
+@quality_app.command("tune")
+def quality_tune(
+    output: RunArgument,
+    language: Annotated[str, typer.Option(help="ROOTS or short code, e.g. sw, indic-hi.")],
+    into: Annotated[Path, typer.Option(help="Folder that the page and its plots are written into.")],
+    overrides: SetOption = None,
+) -> None:
+    """Show what limits remove of a language's documents, how each measure is spread, and documents at the border."""
+    with _faults():
+        from pipelines import storage, tune
+
+        for line in tune.tune(storage.at(output), language, into, overrides or []):
+            typer.echo(line)
 
 
 @langid_app.command("train")

@@ -104,12 +104,21 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Perplexity:
+    """The two model files by which the perplexity of a language is measured (extra: perplexity)."""
+
+    kenlm: str
+    sentencepiece: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
     """How documents are measured, and which are held to which limits."""
 
     sources: tuple[str, ...] = ("*",)  # the sources (or patterns) that are held to the limits; all are measured
     measures: dict[str, Measures] = field(default_factory=dict)  # language, or "default"
     flagged_words: dict[str, str] = field(default_factory=dict)  # language -> a file, a word a line
+    perplexity: dict[str, Perplexity] = field(default_factory=dict)  # language -> models; none is shipped
     limits: dict[str, quality.Limits] = field(default_factory=dict)  # language -> limits
 
 
@@ -287,6 +296,10 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
     options = sources.get("options") if isinstance(sources, dict) else None
     places = [(sources, "folder"), (table.get("language"), "model")]
     places += [(part, "path") for part in options.values()] if isinstance(options, dict) else []
+    judged = table.get("quality")
+    listed, models = (judged.get(key) if isinstance(judged, dict) else None for key in ("flagged_words", "perplexity"))
+    places += [(listed, language) for language in listed] if isinstance(listed, dict) else []
+    places += [(pair, key) for pair in models.values() for key in pair] if isinstance(models, dict) else []
     for part, key in places:
         value = part.get(key) if isinstance(part, dict) else None
         if isinstance(part, dict) and isinstance(value, str) and value and ":" not in value:

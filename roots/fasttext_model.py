@@ -120,18 +120,6 @@ def tables(file: File) -> fasttext_kernels.Tables:
     )
 
 
-def scale_outputs(path: Path, factor: float) -> None:
-    """Multiplies a model's output vectors in its file: its answers stay, its scores grow surer (above 1) or less so.
-
-    raises  ValueError where the output vectors are coded
-    """
-    outputs = read(path).outputs
-    data = path.read_bytes()
-    if data[-outputs.nbytes :] != outputs.tobytes():
-        raise ValueError(f"{path}: expected dense output vectors at the end of the file, got coded ones")
-    path.write_bytes(data[: -outputs.nbytes] + (outputs * np.float32(factor)).tobytes())
-
-
 def _padded(rows: np.ndarray) -> np.ndarray:
     """Rows filled with zeros to whole blocks, from the start of a cache line: 16 numbers then lie in one."""
     block = fasttext_kernels.BLOCK

@@ -12,7 +12,7 @@ import hashlib
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -173,14 +173,11 @@ def predict(documents: pa.RecordBatch, model: Model) -> pa.RecordBatch:
     return pa.record_batch([documents.column("id"), labels, scores], names=["id", "language", "score"])
 
 
-def train(
-    lines: Iterable[tuple[str, str]], output: Path | str, options: Options, held: Sequence[tuple[str, str]] = ()
-) -> dict[str, Any]:
+def train(lines: Iterable[tuple[str, str]], output: Path | str, options: Options) -> dict[str, Any]:
     """Trains a model on pairs of label and text, and writes it under its name only when it is complete.
 
     lines   label: short code, `zh` for both Chinese ones, or the code of a language that is to be told apart.
             The text is lower-cased and cut as `identify` does it
-    held    lines that are not among `lines`, to calibrate on (see `calibrate`); none: the scores stay fastText's
     returns path, sha256, bytes, lines, labels (their number), options: what a recipe and a report need
     raises  ValueError where there are fewer than two labels
     note    two runs differ in their last digits, so in their digest: fastText's threads share the matrix
@@ -194,8 +191,6 @@ def train(
             raise ValueError(f"langid.train: expected lines of at least two languages, got {labels} in {count} lines")
         made = Path(folder) / output.name
         _fit(examples, options).save_model(str(made))
-        if held:
-            calibrate(made, held)
         made.replace(output)
     return {
         "path": str(output),
@@ -205,33 +200,6 @@ def train(
         "labels": labels,
         "options": asdict(options),
     }
-
-
-def calibrate(path: Path, held: Sequence[tuple[str, str]]) -> float:
-    """Scales a model's output vectors so that its mean score is the share of its answers that are right.
-
-    path    a model of plain softmax, changed in place;   held  lines that it was not trained on, in the proportions
-            in which its answers will be wanted
-    returns the factor, found by halving between 1/16 and 16
-    raises  ValueError for a model whose scores our own predictor does not make
-    """
-    file = fasttext_model.read(path)
-    if fasttext_model.unsupported(file) or file.settings["loss"] != fasttext_model.SOFTMAX:
-        raise ValueError(f"langid.calibrate: {path} is no model of plain softmax; train without held lines")
-    labels = tuple(label.removeprefix(PREFIX) for label in file.labels)
-    tables = fasttext_model.tables(file)._replace(groups=_groups(labels))
-    shown, _ = langid_text.sample(pa.array([text for _, text in held], pa.string()))
-    expected = np.array([labels.index(label) if label in labels else -1 for label, _ in held])
-    expected = np.where(expected < 0, -1, tables.groups[expected])
-    low, high = -4.0, 4.0  # powers of two
-    for _ in range(20):
-        middle = (low + high) / 2
-        scaled = tables._replace(outputs=tables.outputs * np.float32(2**middle))
-        found, scores = fasttext_kernels.predict(*utf8.view(shown), scaled)
-        sure = scores.mean() > (found == expected).mean()
-        low, high = (low, middle) if sure else (middle, high)
-    fasttext_model.scale_outputs(path, 2**low)
-    return float(2**low)
 
 
 def train_file(paths: Iterable[Path | str], output: Path | str, options: Options) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,6 +18,7 @@ INK, BAR, GRID = (
     "#4477aa",
     "#dddddd",
 )  # Paul Tol's blue: distinct in print and to colour-blind readers
+LIMIT = "#cc3311"  # the same scheme's red
 SIZE_INCHES = (7.2, 2.7)
 LABELS_MAX = 14  # more would touch
 
@@ -43,6 +46,32 @@ def lengths(counts: facts.Counts) -> str:
         axes.set_ylabel("documents", color=INK)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
+        axes.tick_params(length=0, labelcolor=INK)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.spines["bottom"].set_color(INK)
+        return _svg(figure)
+
+
+def spread(edges: np.ndarray, documents: np.ndarray, is_logarithmic: bool, limits: Mapping[str, float]) -> str:
+    """Documents by a measure, a bar for each bin, and where its limits stand, as SVG.
+
+    edges float64 [bins + 1]; documents int64 [bins], at least one document; limits by name
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE_INCHES)
+        axes = figure.add_axes((0.1, 0.2, 0.88, 0.74))
+        axes.bar(edges[:-1], documents, width=np.diff(edges), align="edge", color=BAR, zorder=2)
+        axes.set_yscale("log")  # what a limit removes is rare: on a linear scale nothing would be seen of it
+        axes.set_ylim(bottom=0.5)
+        if is_logarithmic:
+            axes.set_xscale("symlog", linthresh=1)
+        for name, value in limits.items():
+            axes.axvline(value, color=LIMIT, linewidth=1.4, zorder=3)
+            axes.annotate(f" {name.rsplit('_', 1)[1]} {value:g}", (value, 0.93), xycoords=("data", "axes fraction"),
+                          color=LIMIT)  # fmt: skip
+        axes.set_ylabel("documents", color=INK)
         axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
         axes.tick_params(length=0, labelcolor=INK)
         for side in ("top", "right", "left"):

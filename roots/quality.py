@@ -73,7 +73,9 @@ class Limits:
     perplexity_max: float | None = None
 
 
-# Each limit and the reason it gives, in the published order of the checks (filtering.py).
+LANGUAGE = "language"  # the check that needs no limit: the model is sure of another language
+
+# Each check's limit and the reason it gives, in the published order (filtering.py).
 REASONS = {
     "word_count_min": "too_few_words",
     "word_count_max": "too_many_words",
@@ -82,6 +84,7 @@ REASONS = {
     "special_char_ratio_max": "too_many_special_characters",
     "stopword_ratio_min": "too_few_stopwords",
     "flagged_word_ratio_max": "flagged_words",
+    LANGUAGE: "wrong_language",
     "lang_score_min": "uncertain_language",
     "perplexity_max": "high_perplexity",
 }
@@ -111,17 +114,25 @@ def measure(docs: pa.RecordBatch, parameters: Mapping[str, Parameters]) -> pa.Re
     return pa.RecordBatch.from_arrays([pa.array(counts), *measured], schema=MEASURED)
 
 
-def verdict(docs: pa.RecordBatch, limits: Mapping[str, Limits]) -> pa.StringArray:
-    """The first limit that each document fails, in the order of `REASONS`.
+def verdict(
+    docs: pa.RecordBatch, limits: Mapping[str, Limits], wrong_language: np.ndarray | None = None
+) -> pa.StringArray:
+    """The first check that each document fails, in the order of `REASONS`.
 
-    docs    columns language (ROOTS code) and those columns of `schema.MEASURES` that a limit needs
-    limits  ROOTS code -> limits; a language without limits passes
+    docs            columns language (ROOTS code) and those columns of `schema.MEASURES` that a limit needs
+    limits          ROOTS code -> limits; a language without limits passes
+    wrong_language  bool [docs]: another language was found; None = not asked
     returns [docs] reason, null = keep. A null measure passes; so does one equal to its limit in float32
     raises  ValueError where a column that a limit needs is missing
     """
     failed = np.zeros(docs.num_rows, np.int8)  # position in REASONS, 1-based; 0 = none yet
-    for language, rows in _rows_by_language(docs):
-        for i, name in enumerate(REASONS, start=1):
+    by_language = _rows_by_language(docs)
+    for i, name in enumerate(REASONS, start=1):
+        if name == LANGUAGE:
+            if wrong_language is not None:
+                failed[(failed == 0) & wrong_language] = i
+            continue
+        for language, rows in by_language:
             limit = getattr(limits.get(language, Limits()), name)
             if limit is not None:
                 fails = beyond(docs, name, limit)[rows]
@@ -140,8 +151,8 @@ def beyond(docs: pa.RecordBatch, name: str, limit: float) -> np.ndarray:
         )
     column = docs.column(measure_name)
     bound = pa.scalar(limit, column.type)  # the measure's own type: 0.2 as float32 is not beyond a limit of 0.2
-    beyond = pc.less(column, bound) if side == "min" else pc.greater(column, bound)
-    return pc.fill_null(beyond, False).to_numpy(zero_copy_only=False)
+    outside = pc.less(column, bound) if side == "min" else pc.greater(column, bound)
+    return pc.fill_null(outside, False).to_numpy(zero_copy_only=False)
 
 
 def _rows_by_language(docs: pa.RecordBatch) -> list[tuple[str, np.ndarray]]:

@@ -55,7 +55,8 @@ FREQUENCY_LISTS = (
 # Stop words of Malay are mostly words of Indonesian, those of Galician of Portuguese; what the relatives of Mandarin
 # write is much like zh, old verse above all.
 TOO_NEAR = {"ms", "gl", "yue", "wuu", "hak", "gan", "hsn", "nan", "cjy", "lzh"}
-HELD_EVERY = 40  # of the lines of a language's texts, one in so many is for calibration, and not trained on
+HELD_EVERY = 40  # of the lines of a language's texts, one in so many is not trained on: OUTPUT.held.tsv is made of them
+HELD_BYTES, HELD_PARAGRAPHS = 400, 100  # of a paragraph at least; of a language at most
 FOLDED_SHARE = 0.04  # of the lines are shown without their accents, as typed on a bare keyboard
 
 
@@ -102,13 +103,14 @@ CODE_MARKS = re.compile(r"[(){}\[\];=<>_\\/|&]")  # a line of code without any i
 
 def main(corpus: Path, cases: Path, packages: Path, output: Path) -> None:
     rng = random.Random(SEED)
-    lines, held = [], []
-    for language, pool in sorted(pools(corpus, cases, packages).items()):
-        kept, apart = parted(pool.texts)
-        lines += [(label(language), line) for line in examples(language, replace(pool, texts=kept), rng)]
-        held += [(label(language), cut(line, rng)) for line in rng.sample(apart, min(len(apart), 200))]
+    lines: list[tuple[str, str]] = []
+    with output.with_suffix(".held.tsv").open("w", encoding="utf-8", newline="\n") as held:
+        for language, pool in sorted(pools(corpus, cases, packages).items()):
+            kept, apart = parted(pool.texts)
+            lines += [(label(language), line) for line in examples(language, replace(pool, texts=kept), rng)]
+            held.writelines(f"{language}\t{paragraph}\n" for paragraph in paragraphs(apart, rng))
     rng.shuffle(lines)
-    print(langid.train(lines, output, langid.Options(), held))
+    print(langid.train(lines, output, langid.Options()))
 
 
 def pools(corpus: Path, cases: Path, packages: Path) -> dict[str, Pool]:
@@ -168,8 +170,19 @@ def squeezed(text: str) -> str:
 
 
 def parted(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Lines to train on, and lines to calibrate on."""
+    """Lines to train on, and lines to score on."""
     return [line for i, line in enumerate(lines) if i % HELD_EVERY], lines[::HELD_EVERY]
+
+
+def paragraphs(lines: list[str], rng: random.Random) -> list[str]:
+    """Neighbouring lines joined to paragraphs."""
+    found, open_lines = [], []
+    for line in lines:
+        open_lines.append(line)
+        if len(" ".join(open_lines).encode()) >= HELD_BYTES:
+            found.append(" ".join(open_lines))
+            open_lines = []
+    return rng.sample(found, min(len(found), HELD_PARAGRAPHS))
 
 
 def documents(corpus: Path, held: set[str]) -> Iterator[tuple[str, str, str]]:

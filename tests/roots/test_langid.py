@@ -280,9 +280,9 @@ def shipped() -> langid.Model:
     return langid.load(folder / "langid.ftz", digest[1])
 
 
-def test_the_shipped_model_covers_all_languages_and_code_in_two_megabytes():
+def test_the_shipped_model_covers_all_languages_and_code_in_four_megabytes():
     assert langid.covered(shipped()) == {*(language.short_code for language in languages.load()), "code"}
-    assert shipped().path.stat().st_size <= 2_000_000
+    assert shipped().path.stat().st_size <= 4_000_000
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_the_shipped_model_knows_plain_sentences(text, code):
 
 # F1 over all rows as roots/models/README.md states it, less one hundredth.
 @pytest.mark.parametrize(
-    ("name", "floor"), [("shared_corpus_lines", 0.857), ("tatoeba_laser", 0.898), ("za_lid_dev", 0.821)]
+    ("name", "floor"), [("shared_corpus_lines", 0.937), ("tatoeba_laser", 0.938), ("za_lid_dev", 0.918)]
 )
 def test_the_shipped_model_scores_as_its_readme_says(name, floor):
     if not (CASES / f"{name}.tsv").is_file():

@@ -272,6 +272,15 @@ def test_the_first_failure_in_the_published_order_is_the_reason():
     assert quality.verdict(docs, limits).to_pylist() == ["too_few_words", "too_many_special_characters"]
 
 
+def test_another_language_is_told_after_the_words_and_before_the_score_and_perplexity():
+    docs = measured(word_count=[1, 50, 50, 50], lang_score=[0.9, 0.9, 0.1, 0.1], perplexity=[1.0, 9e9, 9e9, 9e9])
+    limits = {"en": quality.Limits(word_count_min=20, lang_score_min=0.8, perplexity_max=1500)}
+    assert quality.verdict(docs, limits, np.array([True, True, True, False])).to_pylist() == [
+        "too_few_words", "wrong_language", "wrong_language", "uncertain_language",
+    ]  # fmt: skip
+    assert quality.verdict(docs, {}, np.array([True, False, False, False])).to_pylist()[:2] == ["wrong_language", None]
+
+
 def test_a_null_measure_passes_and_so_does_a_language_without_limits():
     docs = measured(stopword_ratio=[None, 0.0])
     assert quality.verdict(docs, {"en": quality.Limits(stopword_ratio_min=0.3)}).to_pylist() == [
@@ -287,7 +296,7 @@ def test_a_limit_without_its_measure_is_named():
 
 
 def test_every_limit_has_a_reason():
-    assert list(quality.REASONS) == list(quality.Limits.__dataclass_fields__)
+    assert [name for name in quality.REASONS if name != quality.LANGUAGE] == list(quality.Limits.__dataclass_fields__)
 
 
 def test_the_special_characters_are_the_1599_published_ones():
