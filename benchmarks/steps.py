@@ -1,6 +1,6 @@
 """Every cleaning step: its speed on real text, and that its time is linear on text made to be slow.
 
-    python -m benchmarks.steps [../shared/corpus/lm_en_eltec_novels]
+    python -m benchmarks.steps [../shared/corpus/lm_en_sona_speeches]
 
 Each step runs on 2n and 4n bytes of each hostile text; printed is the growth for the slowest of them, which is 2 where
 time is linear and 4 where it is quadratic, and its seconds for 4n.
@@ -18,8 +18,8 @@ import pyarrow as pa
 from pipelines import readers
 from roots import clean, schema, step_kinds
 
-SIZE = 1_000_000  # bytes, n
-PASSES = 3  # the least of so many is taken
+SIZE = 150_000  # bytes, n
+PASSES = 2  # the least of so many is taken
 HOSTILE = {
     "stops": ". ",
     "initials": "A. ",
@@ -73,7 +73,7 @@ def real(folder: Path) -> pa.RecordBatch:
 def main(folder: Path) -> None:
     text = real(folder)
     size = sum(len(each.encode()) for each in text.column("text").to_pylist())
-    print(f"{size / 1e6:.1f} MB of {folder.name}; hostile texts of {4 * SIZE / 1e6:.0f} MB")
+    print(f"{size / 1e6:.1f} MB of {folder.name}; hostile texts of {4 * SIZE / 1e6:.1f} MB")
     print(f"{'step':<72} {'MB/s':>7}  growth of the slowest hostile text")
     for name, step in clean.STEPS.items():
         if isinstance(step, step_kinds.Later):
@@ -89,4 +89,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/corpus/lm_en_eltec_novels"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/corpus/lm_en_sona_speeches"))
