@@ -16,6 +16,8 @@ from typing import Any
 
 from pipelines import manifest, recipe, stage
 
+CLOSED = ("GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "DatasetNotFoundError")
+
 
 def is_local(options: recipe.SourceOptions) -> bool:
     return Path(options.dataset).is_dir()
@@ -92,7 +94,7 @@ def _told(name: str) -> Iterator[None]:
     except Exception as error:  # what the libraries below raise differs by version
         said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
         status = getattr(getattr(error, "response", None), "status_code", None)
-        if "gated" in str(error).lower() or type(error).__name__ == "GatedRepoError" or status in (401, 403):
+        if type(error).__name__ in CLOSED or "gated" in str(error).lower() or status in (401, 403):
             raise ValueError(
                 f"data set {name} is gated, or does not exist: accept its conditions at "
                 f"{constants.ENDPOINT}/datasets/{name}, then log in with `hf auth login`, or set HF_TOKEN ({said})"

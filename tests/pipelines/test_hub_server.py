@@ -247,7 +247,8 @@ def test_a_gated_data_set_is_told_with_how_to_log_in(hub: Hub, client: Client, t
 
 
 def test_a_data_set_that_is_not_there_is_told(client: Client) -> None:
-    assert re.search(r"data set org/missing-json .*RepositoryNotFoundError", client.run("missing-json"))
+    said = client.run("missing-json")
+    assert re.match(r"ValueError: data set org/missing-json is gated, or does not exist.*RepositoryNotFoundError", said)
 
 
 def test_a_new_commit_of_the_data_set_is_another_input(hub: Hub, client: Client) -> None:
