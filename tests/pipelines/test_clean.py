@@ -134,11 +134,16 @@ def test_steps_are_those_of_the_name_then_of_the_catalogue_then_of_a_pattern() -
     )
 
 
-def test_a_run_restricted_to_one_source_reads_and_cleans_that_one_alone(cleaned: stage.Context, tmp_path: Path) -> None:
-    folder = cleaned.recipe.sources.folder
-    chosen = recipe.load(Path("roots.toml"), [f"sources.folder={folder}", 'sources.names=["lm_ar_kalimat"]'])
-    context = stage.Context(tmp_path / "out", chosen)
+def test_a_run_restricted_to_some_sources_gives_their_same_bytes_whatever_the_batches(
+    cleaned: stage.Context, tmp_path: Path
+) -> None:
+    names = ["lm_ar_kalimat", "lm_es_pseudocrawl-filtered_341_es_cointelegraph_com", "lm_fr_ester"]
+    folder = f"sources.folder={cleaned.recipe.sources.folder}"
+    chosen = recipe.load(Path("roots.toml"), [folder, f"sources.names={names}", "run.task_bytes=40_000"])
+    context = stage.Context(tmp_path / "out", chosen, batch_docs=7)
     running.run(context, "clean", runner.Engine(workers=1), lambda progress: None)
-    names = ("documents", "clean")
-    assert {part.source for name in names for part in context.manifests(name)} == {"lm_ar_kalimat"}
-    assert read(context, "clean", "lm_ar_kalimat").equals(read(cleaned, "clean", "lm_ar_kalimat").combine_chunks())
+    found, expected = (
+        {part.name: part.files for part in run.manifests("clean") if part.source in names} for run in (context, cleaned)
+    )
+    assert found == expected
+    assert {part.source for part in context.manifests("documents")} == set(names)
