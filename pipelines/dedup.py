@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 from pipelines import exchange, manifest, recipe, stage, storage
 from roots import clusters, exact, minhash, simhash, utf8
 
-EARLIER = "annotate"
 MEMBERS_MAX = 50_000  # documents that one task verifies, about; a larger component has a task of its own
 NUMBER, NUMBER_DIGITS = re.compile(r"[0-9]+"), 20  # in an id; padded, so that record 9 comes before record 10
 PAIRS_MAX = 2**23  # pairs held at a time while components are found: 128 MB
@@ -51,7 +50,7 @@ DUPLICATE = np.dtype([("doc", "<u8"), ("similarity", "<f8"), ("copy", "<i8"), ("
 def shards(context: stage.Context) -> list[manifest.Manifest]:
     """The shards to compare: by rank of their source in `dedup.priority`, then by its name, then in order."""
     ranks = _ranks(context)
-    parts = enumerate(context.manifests(EARLIER))
+    parts = enumerate(context.manifests(context.recipe.dedup.after))
     return [part for _, part in sorted(parts, key=lambda p: (ranks[p[1].source], p[1].source, p[0]))]
 
 
@@ -59,7 +58,9 @@ def _ranks(context: stage.Context) -> dict[str, int]:
     """The place of each source in `dedup.priority`; sources that stand not there share the last."""
     patterns = context.recipe.dedup.priority
     places = {pattern: place for place, pattern in enumerate(patterns)}
-    found = {part.source: recipe.matching(places, part.source) for part in context.manifests(EARLIER)}
+    found = {
+        part.source: recipe.matching(places, part.source) for part in context.manifests(context.recipe.dedup.after)
+    }
     return {source: len(patterns) if place is None else place for source, place in found.items()}
 
 
@@ -100,7 +101,7 @@ def shard_task(context: stage.Context, part: manifest.Manifest, **options: objec
         name=part.name,
         source=part.source,
         language=part.language,
-        slices=tuple(context.shards(EARLIER, part)),
+        slices=tuple(context.shards(context.recipe.dedup.after, part)),
         options=options,
     )
 
@@ -111,7 +112,7 @@ def shard_task(context: stage.Context, part: manifest.Manifest, **options: objec
 def _partitions(context: stage.Context) -> tuple[int, int]:
     """Partitions of the keys of texts, and of the keys of bands."""
     plan_of = context.recipe.dedup
-    documents = sum(part.counts.kept for part in context.manifests(EARLIER))
+    documents = sum(part.counts.kept for part in context.manifests(context.recipe.dedup.after))
     bands = comparison(plan_of, "").bands
     texts = exchange.partitions(documents, exchange.KEY) if plan_of.exact else 0
     return texts, exchange.partitions(documents * bands, exchange.BAND) if plan_of.near else 0
@@ -197,7 +198,10 @@ def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _plan_groups(context: stage.Context) -> list[stage.Task]:
-    options = {"depends": success(context, "work/dedup-match"), "shards": len(context.manifests(EARLIER))}
+    options = {
+        "depends": success(context, "work/dedup-match"),
+        "shards": len(context.manifests(context.recipe.dedup.after)),
+    }
     return [stage.Task(name="groups", options=options)]
 
 
@@ -443,7 +447,7 @@ def _guard(context: stage.Context, parts: list[manifest.Manifest]) -> None:
     plan_of = context.recipe.dedup
     documents: dict[str, int] = {}
     removed: dict[str, int] = {}
-    for part in context.manifests(EARLIER):
+    for part in context.manifests(context.recipe.dedup.after):
         documents[part.source] = documents.get(part.source, 0) + part.counts.kept
     for part in parts:
         removed[part.source] = removed.get(part.source, 0) + sum(part.facts.values())

@@ -17,8 +17,8 @@ ROUNDS_MAX = 16  # dedup steps of one source; the catalogue's longest recipe has
 
 def stages(context: stage.Context, until: str = GROUPS[-1]) -> Iterator[stage.Stage]:
     """The stages up to a group. Cleaning has as many rounds as its sources need, known once they are ingested."""
-    last = GROUPS.index(until)
-    for name in GROUPS[: last + 1]:
+    alone = until == "dedup" and context.recipe.dedup.after == "documents"  # a tool on plain files
+    for name in ("ingest", "dedup") if alone else GROUPS[: GROUPS.index(until) + 1]:
         if name == "annotate":
             _refuse_several_languages(context)
         yield from group(name, context)

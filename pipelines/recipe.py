@@ -167,6 +167,7 @@ class Dedup:
     guarded_documents_min: int  # sources of fewer documents are not held to removed_share_max
     simhash: SimHash
     substring: Substring
+    after: str = "annotate"  # the stage whose documents are compared; documents: as they were ingested, for the tool
     priority: tuple[str, ...] = ()  # sources (or patterns) whose copies stay before the others'
     shingles: dict[str, Shingles] = field(default_factory=dict)  # of languages that have others
 
@@ -411,6 +412,7 @@ def _check(recipe: Recipe, file: Path) -> None:
         (("ingest", "rejected_share_max"), 0 <= recipe.ingest.rejected_share_max <= 1, "from 0 to 1"),
         (("ingest", "damaged_files_max"), recipe.ingest.damaged_files_max >= 0, "at least 0"),
         (("dedup", "threshold"), 0 < recipe.dedup.threshold <= 1, "above 0, at most 1"),
+        (("dedup", "after"), recipe.dedup.after in ("annotate", "documents"), "annotate or documents"),
         (("dedup", "method"), recipe.dedup.method in ("minhash", "simhash"), "minhash or simhash"),
         (
             ("dedup", "simhash"),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import dedup, recipe, stage, storage, substring
+from pipelines import recipe, stage, storage, substring
 from roots import pii, schema
 
 
@@ -19,7 +19,7 @@ def plan(context: stage.Context) -> list[stage.Task]:
     cut = context.recipe.dedup.substring.action == substring.CUT
     spans = {part.name: part.files for part in context.manifests("spans")} if cut else {}
     tasks = []
-    for part in context.manifests(dedup.EARLIER):
+    for part in context.manifests(context.recipe.dedup.after):
         name = f"{part.name}.parquet"
         found = [
             verdicts[part.name].files[name]["sha256"],
@@ -30,7 +30,7 @@ def plan(context: stage.Context) -> list[stage.Task]:
                 name=f"{part.language}/{part.name}",
                 source=part.source,
                 language=part.language,
-                slices=tuple(context.shards(dedup.EARLIER, part)),
+                slices=tuple(context.shards(context.recipe.dedup.after, part)),
                 options={"duplicates": name, "digest": found, "cut": part.name in spans},
             )
         )

@@ -100,7 +100,7 @@ def _texts(task: stage.Task, context: stage.Context) -> Iterator[tuple[int, np.n
 
 
 def _plan_anchors(context: stage.Context) -> list[stage.Task]:
-    text = sum(sum(part.text) for part in context.manifests(dedup.EARLIER))
+    text = sum(sum(part.text) for part in context.manifests(context.recipe.dedup.after))
     grams = context.recipe.dedup.substring.bytes_min - substring.GRAM + 1
     return _shard_tasks(context, partitions=exchange.partitions(2 * text // (grams + 1), ANCHOR))
 

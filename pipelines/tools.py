@@ -30,7 +30,6 @@ def dedup(files: list[Path], output: Path, id_field: str, text_field: str, overr
     """
     plan_of = _recipe(files, id_field, text_field, overrides)
     context = stage.Context(output / RUN, plan_of)
-    # nothing is measured here: the documents as they were read are what the dedup stages compare
     with progress.shown() as watch:
         run.run(context, "dedup", runner.Engine(workers=workers), watch)
     found = pa.concat_tables(
