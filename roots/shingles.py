@@ -4,7 +4,8 @@ What a token is, is the unit:
 
     words   a maximal run of WORD code points, or one UNSPACED code point alone (see utf8.kinds), each as
             utf8.foldings compares it: without case, composed or not, full-width or not
-    code    the same as it is written, and each ASCII punctuation mark a token of its own, but for the underscore
+    code    the same as it is written, and each of OPERATORS a token of its own; brackets, quotes, commas and colons
+            part tokens only, as formatters move and change them (benchmarks/neardup.md)
 
 A shingle is `ngram` consecutive tokens; a document of 1 to ngram - 1 tokens has one shingle of all of them, and
 a document without a token has none. So two short documents have all their tokens in common, or nothing.
@@ -13,7 +14,6 @@ a document without a token has none. So two short documents have all their token
 from __future__ import annotations
 
 import functools
-import string
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow as pa
 from roots import kernel, utf8
 
 UNITS = ("words", "code")
+OPERATORS = "!#$%&*+-./<=>?@\\^|~"
 BLOCK = 512  # tokens hashed at a time: 4 KB, which stay in the first-level cache
 
 # Odd 64-bit multipliers without structure: the fractional bits of the golden ratio; one of good spectrum
@@ -51,7 +52,7 @@ def folded(unit: str) -> np.ndarray:
     kinds = utf8.kinds().copy()
     points = np.arange(len(kinds), dtype=np.uint32)
     if unit == "code":
-        kinds[[ord(mark) for mark in string.punctuation if mark != "_"]] = utf8.UNSPACED
+        kinds[[ord(mark) for mark in OPERATORS]] = utf8.UNSPACED
         return np.where(kinds == utf8.SEPARATOR, 0, points | UNSPACED_BIT * (kinds == utf8.UNSPACED)).astype(np.uint32)
     origin, length, result = utf8.foldings()
     single, several = length == 1, length[length != 1].astype(np.int64)
