@@ -28,6 +28,7 @@ from roots import clusters, exact, minhash, simhash, utf8
 
 MEMBERS_MAX = 50_000  # documents that one task verifies, about; a larger component has a task of its own
 NUMBER, NUMBER_DIGITS = re.compile(r"[0-9]+"), 20  # in an id; padded, so that record 9 comes before record 10
+LEADERS_MAX = 16  # survivors of a large cluster that its other documents are compared with
 PAIRS_MAX = 2**23  # pairs held at a time while components are found: 128 MB
 
 DUPLICATES = pa.schema(
@@ -368,20 +369,30 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
         exchange.gather(outputs(context, "work/dedup-sets", ".ids.seg"), partition, np.dtype("u1")), heads["id_bytes"]
     )
     docs = heads["doc"]  # sorted: shards in order, rows in order
-    copies, *near = exchange.paths(context.folder("work/dedup-groups"), task.options["files"])
+    copies, *candidates = exchange.paths(context.folder("work/dedup-groups"), task.options["files"])
     equal = np.searchsorted(docs, _ends(exchange.read(copies, partition, exchange.PAIR)))
-    pairs = np.searchsorted(docs, _ends(exchange.gather(near, partition, exchange.PAIR)))
-    pairs = np.unique(pairs, axis=0) if len(near) > 1 else pairs
+    pairs = np.searchsorted(docs, _ends(exchange.gather(candidates, partition, exchange.PAIR)))
+    pairs = np.unique(pairs, axis=0) if len(candidates) > 1 else pairs
     folder.mkdir(parents=True, exist_ok=True)
     values = exchange.gathered_on_disk(
         outputs(context, "work/dedup-sets", ".seg"), partition, np.dtype("<u8"), folder / "scratch"
     )
     bounds = np.concatenate([[0], np.cumsum(heads["features"])])
     compared = comparison(plan_of, "")
-    similarity = compared.similarity(values, bounds, pairs)
-    verified = similarity >= compared.similarity_min
     order = _order(plan_of.survivor, docs, heads["text_bytes"], ids, task.options["ranks"])
-    found = clusters.verdicts(order, equal, pairs[verified], similarity[verified])
+    first = clusters.components(equal, len(docs))  # of copies it is the first that has features
+    edges, similarity = np.empty((0, 2), np.int64), np.empty(0)
+    settled = np.zeros(len(docs), bool)
+    for place in range(LEADERS_MAX + 1):
+        alike = compared.similarity(values, bounds, first[pairs])
+        near = alike >= compared.similarity_min
+        edges, similarity = np.concatenate([edges, pairs[near]]), np.concatenate([similarity, alike[near]])
+        found = clusters.verdicts(order, equal, edges, similarity)
+        cluster = clusters.components(np.concatenate([equal, edges]), len(docs))
+        settled[pairs[near, 1]] |= place > 0  # at first the pairs are those of the bands
+        pairs = clusters.led(order, cluster, found.removed, settled, place, plan_of.bucket_max + 1)
+        if not len(pairs):
+            break
     clusters.check(found, compared.similarity_min)
     gone = np.flatnonzero(found.removed)
     records = np.empty(len(gone), DUPLICATE)
@@ -391,7 +402,7 @@ def _near(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resul
     lengths = _write_strings(folder / f"{task.name}.ids.seg", named, np.repeat(shard, 3), count)
     records["id_bytes"] = lengths.reshape(-1, 3)
     exchange.by_shard(folder / f"{task.name}.seg", records, count)
-    return stage.Result(facts={"pairs": len(pairs), "verified": int(verified.sum()), "removed": len(gone)})
+    return stage.Result(facts={"verified": len(edges), "removed": len(gone)})
 
 
 def _order(

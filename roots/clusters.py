@@ -186,6 +186,35 @@ def _first_in(order: np.ndarray, label: np.ndarray) -> np.ndarray:
     return first[label]
 
 
+def led(
+    order: np.ndarray, cluster: np.ndarray, removed: np.ndarray, settled: np.ndarray, place: int, size_min: int
+) -> np.ndarray:
+    """Pairs to compare next: one survivor of each large cluster, its leader, with the documents after it.
+
+    A large bucket gives few pairs (`candidate_pairs`), and not with the document that `order` puts first: some survive
+    although one before them is near. So the first survivor is compared with all others of its cluster, then the next
+    survivor with those that are not near to the first, and so on: linear in the cluster for each leader.
+
+    order    int64 [nodes], as `survivors` takes it;  cluster int64 [nodes], a label;  removed bool [nodes]
+    settled  bool [nodes], whether a leader before this one is near;  place  0 for the first leader
+    size_min clusters of fewer nodes are passed over
+    returns  int64 [n, 2], the leader first
+    """
+    sizes = np.bincount(cluster, minlength=len(cluster))
+    large = order[sizes[cluster[order]] >= size_min]
+    alive = large[~removed[large]]
+    alive = alive[np.argsort(cluster[alive], kind="stable")]
+    begins = np.flatnonzero(np.diff(cluster[alive], prepend=-1))
+    begins = begins[np.diff(np.append(begins, len(alive))) > place]
+    leader = np.full(len(cluster), -1, np.int64)
+    leader[cluster[alive[begins + place]]] = alive[begins + place]
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    of = leader[cluster[large]]
+    wanted = (of >= 0) & ~settled[large] & (rank[large] > rank[of])
+    return np.stack([of[wanted], large[wanted]], axis=1)
+
+
 def check(found: Verdicts, similarity_min: float) -> None:
     """Raise ValueError unless each removed node has a witness that stays, at least so similar."""
     gone = np.flatnonzero(found.removed)

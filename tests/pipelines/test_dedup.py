@@ -73,6 +73,16 @@ def test_a_chain_is_one_cluster_in_which_each_removal_has_its_own_witness(tmp_pa
     assert found == {"middle": ("near", "other end", "end", 0.92)}
 
 
+def test_of_many_pages_of_one_template_one_stays(tmp_path: Path) -> None:
+    template = words(60)
+    pages = {str(n): changed(template, n % 60, f"page{10 ** (n % 7)}x{n}") for n in range(240)}  # of many lengths
+    file = write(tmp_path / "a.jsonl", {**pages, "copy of 6": pages["6"]})
+    found = duplicates(tmp_path, [file], "dedup.bucket_max=8", "dedup.threshold=0.6")  # 46 of 66
+    longest = max(pages, key=lambda identity: (len(" ".join(pages[identity])), -int(identity)))
+    assert found.keys() == {*pages, "copy of 6"} - {longest}
+    assert {row[1] for row in found.values()} == {longest}
+
+
 @pytest.mark.parametrize(("exact", "near", "found"), [(1, 0, {"copy"}), (0, 1, {"copy", "alike"}), (0, 0, set())])
 def test_either_kind_can_be_left_out(tmp_path: Path, exact: int, near: int, found: set[str]) -> None:
     base = words(100)

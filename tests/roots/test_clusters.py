@@ -207,3 +207,15 @@ def test_forests_of_parts_merge_into_the_forest_of_the_whole(edges, cut, random)
     assert merged.tolist() == whole.tolist()
     label = components_by_definition(edges)
     assert whole.tolist() == [[2**40 + label[n], 2**40 + n] for n in range(NODES) if label[n] != n]
+
+
+def test_the_leaders_of_large_clusters_are_compared_with_what_no_leader_before_is_near_to():
+    order, cluster = np.array([3, 0, 5, 1, 2, 4]), np.array([0, 0, 2, 0, 2, 0])
+    removed, settled = np.array([0, 0, 0, 1, 0, 1], bool), np.zeros(6, bool)
+    assert clusters.led(order, cluster, removed, settled, 0, 4).tolist() == [[0, 5], [0, 1]]
+    assert clusters.led(order, cluster, ~removed, settled, 0, 4).tolist() == [[3, 0], [3, 5], [3, 1]]
+    settled[1] = True
+    assert clusters.led(order, cluster, removed, settled, 0, 4).tolist() == [[0, 5]]
+    assert clusters.led(order, cluster, removed, settled, 1, 4).tolist() == []
+    assert clusters.led(order, cluster, removed, settled, 0, 2).tolist() == [[0, 5], [2, 4]]
+    assert clusters.led(order, cluster, ~removed, settled, 3, 1).shape == (0, 2)
