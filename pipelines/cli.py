@@ -79,9 +79,12 @@ def _faults() -> Iterator[None]:
         typer.echo(f"roots: {error}", err=True)
         sys.stderr.flush()
         os._exit(1)  # Beam's threads may be waiting for a worker that is gone
-    except (ValueError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
         typer.echo(f"roots: {error}", err=True)
         raise typer.Exit(2) from error
+    except OSError as error:  # a disk that is full or broken, a network that is down
+        typer.echo(f"roots: {error}. What is finished is kept: run the same command again when it is mended", err=True)
+        raise typer.Exit(1) from error
 
 
 def _context(recipe_path: Path, output: str, overrides: list[str] | None, batch_docs: int) -> stage.Context:

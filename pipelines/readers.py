@@ -41,6 +41,7 @@ from roots import schema
 
 BATCH_BYTES = 4 * 2**20  # text gathered before a batch is handed on
 BLOCK_BYTES = 2**20  # read at a time
+PACKED_BYTES = 2**12  # of a zstd file given to the decoder at a time: they unpack to 128 MB at the very most
 DAMAGE = ("truncated_file", "unreadable_file", "missing_column")  # reasons that concern a whole file
 
 FORMATS = {
@@ -159,7 +160,7 @@ class _Zstd(io.RawIOBase):
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
         self._inside = False
-        self._held = b""
+        self._held = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -174,13 +175,13 @@ class _Zstd(io.RawIOBase):
             if self._frame.eof:
                 self._frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj()
                 self._inside = False
-            block = block or self._file.read(BLOCK_BYTES // 8)
+            block = block or self._file.read(PACKED_BYTES)
             if not block:
                 if self._inside:
                     raise EOFError("the file ends inside a zstd frame")
                 return 0
             self._inside = True
-            self._held = self._frame.decompress(block)
+            self._held = memoryview(self._frame.decompress(block))
             self._inside = not self._frame.eof
         count = min(len(buffer), len(self._held))
         buffer[:count] = self._held[:count]
@@ -199,6 +200,8 @@ def lines(file: BinaryIO, start: int, end: int, limit: int) -> Iterator[tuple[in
     while end < 0 or offset < end:
         line = file.readline(limit + 1)
         if not line:
+            if end >= 0:
+                raise EOFError(f"the file ends at byte {offset}; it had {end} when the work was planned")
             return
         length, head = len(line), line[:200]
         if len(line) > limit and not line.endswith(b"\n"):

@@ -51,6 +51,7 @@ def run(context: stage.Context, until: str, engine: runner.Engine, watch: Watche
     """
     engine.check(context)
     with lease.held(context.output):
+        storage.tidy(context.output)
         runner.seal_run(context)
         with workers.Pool(1 if engine.remote else engine.workers) as pool:
             for each in path.stages(context, until):

@@ -147,7 +147,10 @@ def run(
             "again, with fewer --workers or a smaller run.task_bytes"
         )
     if job.error is not None:
-        raise stage.StageFailed(f"stage {chosen.name}: {_told(job.error)}") from job.error
+        raise stage.StageFailed(
+            f"stage {chosen.name}: {_told(job.error)}. Finished tasks are kept: put it right and run the same command "
+            "again"
+        ) from job.error
 
 
 class _Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sysconfig
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pipelines import readers, recipe, storage
 from roots import catalogue, languages
 
+NAME = re.compile(r"[^./\\\0][^/\\\0]*")  # of a source: one step below the output, never above it
 PLACES = {"python:stdlib": lambda: Path(sysconfig.get_path("stdlib"))}
 
 
@@ -44,6 +46,12 @@ def resolve(plan: recipe.Recipe) -> list[Input]:
             f"a language of {list(wanted.languages) or 'any'} and a kind of {list(wanted.kinds) or 'any'}; "
             "`roots sources list` shows the catalogue"
         )
+    for source in chosen:
+        if not NAME.fullmatch(source.name):
+            raise ValueError(
+                f"source '{source.name}': its name becomes a folder of the output; it may hold no slash and not begin "
+                "with a dot. Rename it"
+            )
     return sorted(chosen, key=lambda source: source.name)
 
 

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -183,6 +184,9 @@ class Stream(io.RawIOBase):
         self._position = offset + (0, self._position, self._size)[whence]
         return self._position
 
+    def readall(self) -> bytes:
+        return self.read(max(0, self._size - self._position)) or b""
+
     def readinto(self, buffer: Any) -> int:
         count = max(0, min(len(buffer), self._size - self._position))
         if count:
@@ -299,9 +303,9 @@ def workplace(folder: Place, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="roots-") as temporary:
             yield Path(temporary)
         return
-    beside = folder / f".{name.replace('/', '~')}.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    # a name of its own: an engine may have a task done twice at a time
+    beside = Path(tempfile.mkdtemp(prefix=f".{name.replace('/', '~')[:100]}.", suffix=".tmp", dir=folder))
     try:
         yield beside
     finally:
@@ -331,7 +335,7 @@ def write(path: Place, data: bytes) -> None:
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
