@@ -51,7 +51,7 @@ class Measure:
         own = self._limits.get(language, quality.Limits()).lang_score_min
         # where right labels need a score, a wrong one is sure enough with it: the published check
         self._wrong_score_min = plan_of.language.wrong_score_min if own is None else own
-        self._parameters = {language: _parameters(language, plan_of.quality)}
+        self._parameters = {language: parameters(language, plan_of.quality)}
         models = plan_of.quality.perplexity.get(language)
         self._perplexity = _perplexity_model(models.kenlm, models.sentencepiece) if models else None
         self._removed: list[pa.RecordBatch] = []
@@ -118,7 +118,7 @@ def judged(language: str, settings_of: recipe.Language) -> bool:
     return chosen is not None and short in langid.covered(chosen) and short not in settings_of.untrusted
 
 
-def _parameters(language: str, settings_of: recipe.Quality) -> quality.Parameters:
+def parameters(language: str, settings_of: recipe.Quality) -> quality.Parameters:
     """How a language is measured: its own numbers, or the default ones, with its word lists."""
     chosen = settings_of.measures.get(language, settings_of.measures[quality.DEFAULT])
     flagged = settings_of.flagged_words.get(language)

@@ -1,7 +1,7 @@
 """Compiled counting for `roots.quality`: words, special characters, repeated n-grams, hits in word lists.
 
 n-grams are counted by 64-bit hashes in an open-addressing table: 31 bits of the hash are kept in the slot, 8
-to 23 further bits are the slot's place. Two different n-grams of a document are taken for one with a chance
+to 25 further bits are the slot's place. Two different n-grams of a document are taken for one with a chance
 of about 2 ** -45 a pair where the table has 16,384 slots: in one of some four million documents of 4 KB,
 always the same.
 """
@@ -19,9 +19,10 @@ LOWER_SPECIAL = np.uint32(1 << 22)  # its lower case is one
 UNSPACED = np.uint32(1 << 23)  # it belongs to a script without spaces between words
 SPACE = np.uint32(1 << 24)  # it separates words
 
-# A table has at most 2 ** 23 slots (32 MiB, and as much for counts). A document with more n-grams than half
-# of that is read several times, each time counting one part of the hashes: bounded memory, exact counts.
-MAX_SLOTS = 1 << 23
+# A table has at most 2 ** 25 slots (128 MiB, and as much for counts). A document with more n-grams than half
+# of that is read several times, each time counting one part of the hashes: bounded memory, exact counts, a document of
+# 100 MB (the recipes' largest record) in six readings.
+MAX_SLOTS = 1 << 25
 COUNT_BINS = 1 << 14  # counts from here on are kept one by one; a document has few of them
 CHUNK = 2048  # code points decoded at a time: 8 KiB of them and 16 KiB of hashes stay in the nearest cache
 MAX_CHAR_NGRAM = 64  # code points; far below CHUNK, which must hold several n-grams

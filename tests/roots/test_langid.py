@@ -305,6 +305,54 @@ def test_the_shipped_model_knows_plain_sentences(text, code):
     assert identified([text], shipped()) == [code]
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", None),
+        (" \n\t ", None),
+        ("12 34, 5.6", None),
+        ("\U0001f600 ... --", None),
+        ("maison", "fr"),
+        ("农民", "zhs"),
+        ("The farmers walked to the market. Les fermiers sont allés au marché avant le lever du soleil.", "fr"),
+        ("for (int i = 0; i < n; i++) { sum += a[i]; }", "code"),
+        ("<div class='x'><a href='y'>z</a></div>", "code"),
+        ("Die Bauern gingen auf den Markt, bevor die Sonne aufging.", "other"),
+        ("Die boere het mark toe geloop voordat die son opgekom het.", "other"),
+        ("Çiftçiler güneş doğmadan önce pazara yürüdüler.", "other"),
+        ("Petani itu berjalan ke pasar sebelum matahari terbit.", "id"),
+    ],
+    ids=["empty", "white space", "digits", "emoji", "a word", "two letters", "mixed", "code", "mark-up", "de", "af",
+         "tr", "id"],
+)  # fmt: skip
+def test_the_shipped_model_answers_to_odd_texts_as_its_card_says(text, code):
+    labels, scores = langid.identify(pa.array([text]), shipped())
+    assert labels.to_pylist() == [code] and (scores[0].as_py() == 0) == (code is None)
+
+
+def test_ten_thousand_empty_documents_have_no_language():
+    labels, scores = langid.identify(pa.array([""] * 10_000), shipped())
+    assert labels.null_count == 10_000 and not np.asarray(scores).any()
+
+
+def test_a_score_of_the_shipped_model_is_the_share_of_answers_that_are_right():
+    """Over the scoring sets, the two Chinese ones as one because Tatoeba's are mixed; 10 bins, weighted by lines."""
+    right, scores = [], []
+    for name in ("shared_corpus_lines", "tatoeba_laser", "za_lid_dev"):
+        if not (CASES / f"{name}.tsv").is_file():
+            pytest.skip(f"the shared cases are not beside the repository: {name}.tsv")
+        languages_of, texts = zip(*langid.read_labelled(CASES / f"{name}.tsv"), strict=True)
+        labels, given = langid.identify(pa.array(texts), shipped())
+        known = langid.covered(shipped())
+        for gold, label in zip(languages_of, labels.to_pylist(), strict=True):
+            expected = gold if gold in known else "other"
+            right.append(label == expected or {label, expected} == {"zhs", "zht"})
+        scores += given.to_pylist()
+    bins = np.minimum((np.array(scores) * 10).astype(int), 9)
+    gaps = [abs(np.mean(np.array(right)[bins == b]) - np.mean(np.array(scores)[bins == b])) for b in np.unique(bins)]
+    assert np.average(gaps, weights=np.bincount(bins)[np.unique(bins)]) < 0.015
+
+
 # F1 over all rows as roots/models/README.md states it, less one hundredth.
 @pytest.mark.parametrize(
     ("name", "floor"), [("shared_corpus_lines", 0.937), ("tatoeba_laser", 0.938), ("za_lid_dev", 0.918)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import zstandard
 
@@ -211,6 +212,11 @@ def test_rows_keep_their_places_however_languages_are_mixed_and_batches_cut():
         assert pa.Table.from_batches(pieces).combine_chunks().to_batches()[0] == whole
     expected = [as_float32(reference(texts[i], parameters.get(languages[i], PLAIN))) for i in order]
     assert whole.to_pylist() == expected
+
+
+def test_ten_thousand_empty_documents_repeat_nothing():
+    measures = quality.measure(batch([""] * 10_000), {"en": PLAIN})
+    assert measures.num_rows == 10_000 and not any(pc.any(pc.not_equal(c, 0)).as_py() for c in measures.columns[:4])
 
 
 def test_no_documents_give_no_measures():

@@ -67,6 +67,10 @@ def test_each_document_has_the_longest_word_of_its_language():
     assert web_text.modified(text, language).to_pylist() == ["x" * 45, "", "x" * 45, "漢 字"]
 
 
+def test_ten_thousand_empty_documents_stay_empty():
+    assert web_text.modified(pa.array([""] * 10_000), pa.array(["en"] * 10_000)).to_pylist() == [""] * 10_000
+
+
 def test_no_documents_and_slices_are_fine():
     assert web_text.modified(pa.array([], pa.string()), pa.array([], pa.string())).to_pylist() == []
     text, language = pa.array(["aa", " b\n\n c ", ""]), pa.array(["fr", "en", "ca"])
