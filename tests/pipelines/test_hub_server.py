@@ -141,12 +141,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 CLIENT = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 waits, time.sleep = time.sleep, lambda seconds: waits(min(seconds, 0.01))
 from pipelines import recipe, run, runner, stage
 
-def attempt(name, folder):
+def attempt(name, folder, token):
+    os.environ["HF_TOKEN"] = token
     chosen = recipe.load(Path("roots.toml"), [
         'sources.names=["lm_eu_wikipedia"]', f"sources.options.lm_eu_wikipedia.dataset={name}"
     ])
@@ -173,7 +174,7 @@ def hub() -> Iterator[Hub]:
 class Client:
     """A process with the real client; `run(name)` brings the source in from that data set."""
 
-    def __init__(self, hub: Hub, folder: Path, token: str = ""):
+    def __init__(self, hub: Hub, folder: Path):
         self._folder = folder
         self._errors = folder / "errors.txt"
         environment = {
@@ -181,7 +182,6 @@ class Client:
             "HF_ENDPOINT": hub.endpoint,
             "HF_HOME": str(folder / "home"),
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            **({"HF_TOKEN": token} if token else {}),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-c", CLIENT],
@@ -192,8 +192,8 @@ class Client:
             text=True,
         )
 
-    def run(self, name: str, folder: str = "") -> dict[str, int] | str:
-        self._process.stdin.write(json.dumps([f"org/{name}", str(self._folder / (folder or name))]) + "\n")
+    def run(self, name: str, folder: str = "", token: str = "") -> dict[str, int] | str:
+        self._process.stdin.write(json.dumps([f"org/{name}", str(self._folder / (folder or name)), token]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._errors.read_text()[-2000:]
@@ -235,15 +235,13 @@ def test_a_file_that_is_shorter_than_its_size_says_is_not_taken_for_the_data(cli
     assert "did not give all of it (ArrowInvalid" in client.run("liar-parquet")
 
 
-def test_a_gated_data_set_is_told_with_how_to_log_in(hub: Hub, client: Client, tmp_path: Path) -> None:
+def test_a_gated_data_set_is_told_with_how_to_log_in(hub: Hub, client: Client) -> None:
     said = client.run("gated-parquet")
     assert said.startswith(
         "ValueError: data set org/gated-parquet is gated, or does not exist: accept its conditions at"
     )
     assert f"{hub.endpoint}/datasets/org/gated-parquet, then log in with `hf auth login`, or set HF_TOKEN" in said
-    allowed = Client(hub, tmp_path, token="hf_right")
-    assert allowed.run("gated-parquet") == WHOLE
-    allowed.close()
+    assert client.run("gated-parquet", token="hf_right") == WHOLE
 
 
 def test_a_data_set_that_is_not_there_is_told(client: Client) -> None:
