@@ -17,6 +17,7 @@ import re
 import time
 import urllib.parse
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import orjson
 
-from pipelines import manifest, storage, warc
+from pipelines import manifest, stage, storage, warc
 
 INDEX = "https://index.commoncrawl.org"
 DATA = "https://data.commoncrawl.org"
@@ -147,14 +148,16 @@ def read_captures(path: Path) -> list[Capture]:
     ]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of a download: captures in files, those that were not to be had, files that were there already."""
+    """What came of a download: records in files, files that were there already, why records were not to be had."""
 
     records: int = 0
-    failed: int = 0
     kept_files: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Fetched) -> Fetched:
+        return Fetched(self.records + other.records, self.kept_files + other.kept_files, self.failed + other.failed)
 
 
 def fetch(
@@ -164,6 +167,8 @@ def fetch(
 
     Beside each file stands a .failed with the captures that were not to be had and why, if there are any.
     The same call again fetches what is missing.
+
+    raises  stage.StageFailed where no record was to be had
     """
     output.mkdir(parents=True, exist_ok=True)
     parts = [captures[i : i + PART_RECORDS] for i in range(0, len(captures), PART_RECORDS)]
@@ -172,37 +177,35 @@ def fetch(
         return _fetch_part(parts[number], output / f"part-{number:05d}.warc.gz", data, patience or Patience())
 
     with ThreadPoolExecutor(connections) as pool:
-        done = list(pool.map(one, range(len(parts))))
-    total = Fetched()
-    for part in done:
-        total.records += part.records
-        total.failed += part.failed
-        total.kept_files += part.kept_files
-        for reason, count in part.reasons.items():
-            total.reasons[reason] = total.reasons.get(reason, 0) + count
-    return total
+        got = sum(pool.map(one, range(len(parts))), Fetched())
+    if got.failed and not got.records:
+        reason, count = got.failed.most_common(1)[0]
+        raise stage.StageFailed(
+            f"none of {got.failed.total():,} records was to be had, {count:,} of them for: {reason}; {output}/*.failed "
+            "says more. Choose another --output to try again"
+        )
+    return got
 
 
 def _fetch_part(captures: list[Capture], path: Path, data: str, patience: Patience) -> Fetched:
-    """One file. `.part` holds whole records, `.part.journal` a line for each capture: what became of it."""
-    unfinished = path.with_name(path.name + UNFINISHED)
-    journal = path.with_name(path.name + UNFINISHED + ".journal")
+    """One file. Until it is whole its name ends in .part; a hidden journal says what became of each capture."""
+    unfinished, journal = path.with_name(path.name + UNFINISHED), path.with_name(f".{path.name}.journal")
     wanted = manifest.digest([[c.url, c.filename, c.offset, c.length] for c in captures])
     done = _journal(journal, wanted)
-    if path.exists() and not done:
+    if path.exists():
+        if len(done) < len(captures):
+            raise ValueError(f"{path}: not of this download, {journal.name} is missing; choose another --output")
         return Fetched(kept_files=1)
-    client = Client(patience)
     size = sum(capture.length for capture, failure in zip(captures, done, strict=False) if not failure)
+    storage.write(journal, b"".join(line + b"\n" for line in (wanted.encode(), *map(orjson.dumps, done))))
     with unfinished.open("ab") as file, journal.open("ab") as log:
-        if not log.tell():
-            log.write(wanted.encode() + b"\n")
         if file.tell() < size:
             raise ValueError(f"{unfinished}: {file.tell()} bytes, its journal says {size}; remove both and fetch again")
         file.truncate(size)
         for capture in captures[len(done) :]:
             failure = ""
             try:
-                file.write(client.record(f"{data}/{capture.filename}", capture))
+                file.write(Client(patience).record(f"{data}/{capture.filename}", capture))
             except Refused as error:
                 failure = str(error)
             file.flush()
@@ -215,24 +218,19 @@ def _fetch_part(captures: list[Capture], path: Path, data: str, patience: Patien
     if lines:
         storage.write(path.with_name(path.name + ".failed"), b"\n".join(lines) + b"\n")
     unfinished.replace(path)
-    journal.unlink()
     storage.sync_folder(path.parent)
-    reasons: dict[str, int] = {}
-    for _, failure in failed:
-        reasons[failure.rpartition(": ")[2]] = reasons.get(failure.rpartition(": ")[2], 0) + 1
-    return Fetched(records=len(captures) - len(failed), failed=len(failed), reasons=reasons)
+    reasons = Counter(failure.rpartition(": ")[2] for _, failure in failed)
+    return Fetched(records=len(captures) - len(failed), failed=reasons)
 
 
 def _journal(path: Path, wanted: str) -> list[str]:
-    """What became of the first captures of a part: "" or why it failed; a line that was cut off does not count.
+    """What became of the first captures of a file: "" or why it failed; a line that was cut off does not count.
 
     raises  ValueError where the journal is of other captures
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     if lines and lines[0].decode() != wanted:
-        raise ValueError(f"{path}: begun for other captures; choose another --output, or remove it and its .part file")
+        raise ValueError(f"{path}: of other captures; choose another --output, or remove it and the file of its name")
     return [str(orjson.loads(line)) for line in lines[1:]]
 
 

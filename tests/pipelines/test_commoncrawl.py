@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, commoncrawl, warc
+from pipelines import cli, commoncrawl, stage, warc
 from pipelines.commoncrawl import Capture, Patience
 
 QUICK = Patience(timeout=0.3, bytes_per_second_min=10_000, attempts=4, wait=0.01, wait_max=0.02)
@@ -156,10 +156,10 @@ def test_an_address_that_the_index_does_not_know_has_no_captures(server: Server)
 def test_a_record_comes_whole_after_two_bad_answers(server: Server, tmp_path: Path, trick: str) -> None:
     server.tricks = [trick, trick]
     got = commoncrawl.fetch(server.captures[:2], tmp_path, server.base, QUICK)
-    assert (got.records, got.failed) == (2, 0)
+    assert (got.records, got.failed.total()) == (2, 0)
     first = server.captures[1]
     assert (tmp_path / "part-00000.warc.gz").read_bytes() == server.file[: first.offset + first.length]
-    assert [path.name for path in tmp_path.iterdir()] == ["part-00000.warc.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part-00000.warc.gz.journal", "part-00000.warc.gz"]
 
 
 def test_bytes_that_came_before_a_break_are_not_asked_for_again(server: Server, tmp_path: Path) -> None:
@@ -186,11 +186,17 @@ def test_a_record_that_is_not_to_be_had_is_told_and_the_others_come(
 ) -> None:
     server.tricks = list(tricks)
     got = commoncrawl.fetch(server.captures[:3], tmp_path, server.base, QUICK)
-    assert (got.records, got.failed) == (2, 1)
+    assert (got.records, got.failed.total()) == (2, 1)
     assert urls(tmp_path / "part-00000.warc.gz") == server.urls[1:3]
     failed = json.loads((tmp_path / "part-00000.warc.gz.failed").read_text())
     assert failed["url"] == server.urls[0]
     assert re.search(reason, failed["reason"])
+
+
+def test_a_download_of_which_nothing_came_fails(server: Server, tmp_path: Path) -> None:
+    server.tricks = ["404", "403", "404"]
+    with pytest.raises(stage.StageFailed, match="none of 3 records was to be had, 2 of them for: status 404"):
+        commoncrawl.fetch(server.captures[:3], tmp_path, server.base, QUICK)
 
 
 def test_a_download_that_was_stopped_goes_on_after_its_last_whole_record(
@@ -209,8 +215,12 @@ def test_a_download_that_was_stopped_goes_on_after_its_last_whole_record(
     monkeypatch.undo()
     with (tmp_path / "part-00000.warc.gz.part").open("ab") as file:
         file.write(b"half a record")
-    with (tmp_path / "part-00000.warc.gz.part.journal").open("ab") as file:
+    with (tmp_path / ".part-00000.warc.gz.journal").open("ab") as file:
         file.write(b'"half a li')
+    with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(commoncrawl.Client, "record", stopping)
+        commoncrawl.fetch(server.captures, tmp_path, server.base, QUICK)
+    monkeypatch.undo()
     server.ranges.clear()
     got = commoncrawl.fetch(server.captures, tmp_path, server.base, QUICK)
     assert (got.records, len(server.ranges)) == (5, 2)
@@ -219,17 +229,19 @@ def test_a_download_that_was_stopped_goes_on_after_its_last_whole_record(
     assert len(server.ranges) == 2
 
 
-def test_what_was_begun_for_other_captures_is_not_gone_on_with(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "part-00000.warc.gz.part.journal").write_bytes(b"another digest\n")
-    with pytest.raises(ValueError, match="begun for other captures; choose another --output"):
+def test_files_of_other_captures_are_not_taken_for_these(server: Server, tmp_path: Path) -> None:
+    commoncrawl.fetch(server.captures[:2], tmp_path, server.base, QUICK)
+    with pytest.raises(ValueError, match="of other captures; choose another --output"):
         commoncrawl.fetch(server.captures, tmp_path, server.base, QUICK)
+    (tmp_path / ".part-00000.warc.gz.journal").unlink()
+    with pytest.raises(ValueError, match=r"not of this download, \.part-00000\.warc\.gz\.journal is missing"):
+        commoncrawl.fetch(server.captures[:2], tmp_path, server.base, QUICK)
 
 
 def test_a_file_shorter_than_its_journal_says_is_told(server: Server, tmp_path: Path) -> None:
-    commoncrawl.fetch(server.captures[:1], tmp_path / "a", server.base, QUICK)
-    wanted = commoncrawl.manifest.digest([[c.url, c.filename, c.offset, c.length] for c in server.captures])
+    commoncrawl.fetch(server.captures, tmp_path, server.base, QUICK)
+    (tmp_path / "part-00000.warc.gz").unlink()
     (tmp_path / "part-00000.warc.gz.part").write_bytes(b"short")
-    (tmp_path / "part-00000.warc.gz.part.journal").write_bytes(wanted.encode() + b'\n""\n')
     with pytest.raises(ValueError, match=r"5 bytes, its journal says \d+; remove both and fetch again"):
         commoncrawl.fetch(server.captures, tmp_path, server.base, QUICK)
 
