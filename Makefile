@@ -9,8 +9,13 @@ DEMO := out/demo
 
 .PHONY: demo test test-slow check wheel-test format bench clean
 
+# what the demo needs is a small part of what the tests need (stores, cloud clients, referees)
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[model]'
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
@@ -29,30 +34,30 @@ demo: $(VENV)/.installed
 	@echo "  $(DEMO)/model                  the log with the loss, the checkpoints"
 	@echo "  $(BIN)/roots inspect $(DEMO)   what was removed, and why"
 
-test: $(VENV)/.installed
+test: $(VENV)/.developing
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.developing
 	$(BIN)/python -m pytest -m slow
 
-check: $(VENV)/.installed
+check: $(VENV)/.developing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
 
-wheel-test: $(VENV)/.installed
+wheel-test: $(VENV)/.developing
 	rm -rf build dist out/wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv out/wheel
 	out/wheel/bin/python -m pip install --quiet dist/*.whl pytest
 	cd out/wheel && bin/python -m pytest -q --import-mode=importlib -p no:cacheprovider ../../tests/test_layout.py
 
-format: $(VENV)/.installed
+format: $(VENV)/.developing
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.developing
 	$(BIN)/python -m benchmarks.corpus_path
 	$(BIN)/python -m benchmarks.minhash
 
