@@ -71,3 +71,12 @@ def build(
     model.slopes = bloom.alibi_slopes(shape.heads).to(where.device)
     model.initialise(torch.Generator(where.device).manual_seed(seed))
     return model, model if way == "fsdp" else parallel.spread(model, way, where)
+
+
+def placed(model: bloom.Bloom, where: parallel.World) -> bloom.Bloom:
+    """A loaded model on this process' device, as it is trained with segments: Flex on CUDA, compiled; else SDPA."""
+    if where.device.type == "cpu":
+        return model
+    other = bloom.Bloom(model.config, bloom.FLEX, loss_of("auto", where.device), torch.bfloat16)
+    other.load_state_dict(model.state_dict())
+    return other.to(where.device).compile_blocks()

@@ -229,3 +229,132 @@ def export(
 
     with _faults():
         exporting.save(exporting.load(model), output, tokenizer, sequence)
+
+
+@app.command()
+def plan(
+    size: Annotated[str, typer.Option(help="A size's name; published ones are planned with their own vocabulary.")],
+    sequence: Sequence = 2048,
+    processes: Annotated[int, typer.Option(help="GPUs that share the states by FSDP2.", min=1)] = 1,
+) -> None:
+    """Micro-batch, recomputed blocks and GiB that a training step takes on cards of 40, 80 and 141 GB."""
+    from model import config, memory
+
+    with _faults():
+        shape, way = config.size(size), "fsdp" if processes > 1 else "none"
+        typer.echo("card_gb\tmicro_batch\trecomputed_blocks\tgib")
+        for card, gib in memory.CARDS.items():
+            try:
+                found = memory.plan(shape, gib, 32, sequence, processes, way)
+            except ValueError as error:
+                typer.echo(f"{card}: {error}", err=True)
+                continue
+            typer.echo(f"{card}\t{found.micro}\t{found.recompute}\t{found.bytes / memory.GIB:.1f}")
+
+
+@app.command()
+def tasks(
+    model: ModelFolder,
+    tokenizer: TokenizerFolder,
+    names: Annotated[str, typer.Option(help="Tasks of lm-evaluation-harness, separated by commas.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder of task files (YAML) of your own.")] = None,
+    sequence: Sequence = 2048,
+    limit: Annotated[int | None, typer.Option(help="Documents per task, at most; default: all.")] = None,
+) -> None:
+    """Zero-shot results of lm-evaluation-harness as tab-separated lines (needs the extra `harness`)."""
+    from model import export
+    from tokenizer import encode
+
+    with _faults():
+        try:
+            from model import harness
+        except ImportError as error:
+            raise ValueError("tasks: `pip install 'bloom-roots[harness]'` first") from error
+        loaded, pieces = export.load(model), encode.Encoder(tokenizer, special_collisions="allow")
+        found = harness.zero_shot(loaded, pieces, names.split(","), folder=folder, length=sequence, limit=limit)
+        for task, results in found.items():
+            for metric, value in results.items():
+                if isinstance(value, float):
+                    typer.echo(f"{task}\t{metric}\t{value:.6f}")
+
+
+Pairs = Annotated[list[Path], typer.Argument(help="JSON Lines files with `inputs` and `targets`, plain or .gz.")]
+Start = Annotated[
+    Path, typer.Option("--model", help="Output of a training run, or a Hugging Face model, to start from.")
+]
+
+
+@app.command()
+def finetune(
+    files: Pairs,
+    model: Start,
+    tokenizer: TokenizerFolder,
+    output: Annotated[Path, typer.Option(help="Folder of the run; the same line again resumes it.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps; BLOOMZ took 3,100 of 2,048 sequences.")] = 100,
+    batch: Annotated[int, typer.Option(help="Sequences per step; BLOOMZ: 2048, its two smallest 1024.")] = 32,
+    micro_batch: Annotated[int, typer.Option(help="Sequences at once.")] = 4,
+    sequence: Sequence = 2048,
+    lr: Annotated[float, typer.Option(help="Learning rate, constant; BLOOMZ's.")] = 2e-5,
+    held_out: Annotated[float, typer.Option(help="Share of the pairs, the last ones, that is only evaluated.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of the order of pairs.")] = 42,
+) -> None:
+    """Train on pairs of a prompt and its answer as BLOOMZ was: packed, masked, loss on answers only."""
+    import numpy as np
+
+    from model import assemble
+    from model import finetune as tuning
+    from model import parallel as worlds
+    from tokenizer import encode
+
+    with _faults(), worlds.world("auto") as where:
+        pieces = encode.Encoder(tokenizer, special_collisions="allow")
+        loaded = assemble.placed(_load(model), where)
+        prefix = output / "pairs" / "all"
+        count = tuning.write(tuning.pairs(files), pieces, prefix)
+        kept = round(count * (1 - held_out))
+        packed = tuning.Packed(prefix, sequence, seed, np.arange(kept))
+        typer.echo(f"{kept:,} pairs in {len(packed):,} sequences, {packed.too_long} too long", err=True)
+        options = tuning.Options(steps=steps, batch=batch, micro=micro_batch, rate=lr)
+        tuning.train(loaded, packed, options, output, where, lambda line: typer.echo(line, err=True))
+        if kept < count:
+            unseen = tuning.Packed(prefix, sequence, seed, np.arange(kept, count))
+            nats = tuning.answer_loss(loaded, unseen, micro_batch, len(unseen))
+            typer.echo(f"held_out\t{count - kept}\tnats_per_answer_token\t{nats:.4f}")
+
+
+@app.command()
+def embed(
+    files: Pairs,
+    model: Start,
+    tokenizer: TokenizerFolder,
+    output: Annotated[Path, typer.Option(help="Folder to write the trained model to, in the Hugging Face layout.")],
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 100,
+    batch: Annotated[int, typer.Option(help="Pairs per step; each document is a negative for the other queries.")] = 32,
+    lr: Annotated[float, typer.Option(help="Peak learning rate; SGPT's, for biases alone.")] = 4e-4,
+    biases_only: Annotated[bool, typer.Option(help="Train the biases alone (BitFit), or --no-biases-only all.")] = True,
+    held_out: Annotated[int, typer.Option(help="Pairs, the last ones, that retrieval is measured on.")] = 100,
+) -> None:
+    """Train a bi-encoder as SGPT-BLOOM was (inputs are queries, targets their documents), and measure retrieval."""
+    from model import embed as embedding
+    from model import export, finetune
+    from tokenizer import encode
+
+    with _faults():
+        pieces = encode.Encoder(tokenizer, special_collisions="allow")
+        loaded, found = _load(model), list(finetune.pairs(files))
+        seen, unseen = found[: len(found) - held_out], found[len(found) - held_out :]
+        before = embedding.retrieval(loaded, unseen, pieces)
+        embedding.train(
+            embedding.bitfit(loaded) if biases_only else loaded, seen, pieces, steps=steps, batch=batch, rate=lr
+        )
+        after = embedding.retrieval(loaded, unseen, pieces)
+        export.save(loaded, output, tokenizer)
+        typer.echo("when\tpairs\tnearest_ratio\tmean_reciprocal_rank")
+        for when, (nearest, rank) in (("before", before), ("after", after)):
+            typer.echo(f"{when}\t{len(unseen)}\t{nearest:.4f}\t{rank:.4f}")
+
+
+def _load(folder: Path):
+    from model import export
+
+    return export.load(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -110,6 +111,58 @@ def test_an_exported_run_is_a_transformers_model_and_loads_again(trained, tokeni
     assert theirs.config.n_layer == 2
     line = ["--tokenizer", tokenizer_folder, "--prompt", "Mto", "--tokens", 5]
     assert run("generate", tmp_path / "hub", *line).stdout == run("generate", trained[1], *line).stdout
+
+
+def write_pairs(path, count: int = 12) -> None:
+    rows = [{"inputs": f"The number after {n}", "targets": f"is {n + 1}"} for n in range(count)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+
+def test_finetuning_tells_the_loss_of_pairs_that_it_held_out(trained, tokenizer_folder, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl")
+    line = ["finetune", tmp_path / "pairs.jsonl", "--model", trained[1], "--tokenizer", tokenizer_folder]
+    line += ["--output", tmp_path / "run", "--steps", 2, "--batch", 2, "--micro-batch", 1, "--sequence", 64]
+    result = run(*line, "--held-out", 0.25)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("held_out\t3\tnats_per_answer_token\t")
+    assert "9 pairs in " in result.stderr and "step 2/2  loss " in result.stderr
+    assert run("generate", tmp_path / "run", "--tokenizer", tokenizer_folder, "--prompt", "The").exit_code == 0
+
+
+def test_embedding_tells_retrieval_before_and_after(trained, tokenizer_folder, tmp_path):
+    write_pairs(tmp_path / "pairs.jsonl")
+    line = ["embed", tmp_path / "pairs.jsonl", "--model", trained[1], "--tokenizer", tokenizer_folder]
+    result = run(*line, "--output", tmp_path / "vectors", "--steps", 2, "--batch", 4, "--held-out", 4)
+    assert result.exit_code == 0, result.output
+    lines = [row.split("\t") for row in result.stdout.splitlines()]
+    assert [row[:2] for row in lines] == [["when", "pairs"], ["before", "4"], ["after", "4"]]
+    assert run("generate", tmp_path / "vectors", "--tokenizer", tokenizer_folder, "--prompt", "The").exit_code == 0
+
+
+def test_a_plan_names_what_fits_and_what_does_not():
+    result = run("plan", "--size", "3B")
+    assert [row.split("\t")[0] for row in result.stdout.splitlines()] == ["card_gb", "80", "141"]
+    assert "40: a step of 3,002,557,440 parameters takes " in result.stderr
+    assert run("plan", "--size", "3B", "--processes", 8).stdout.count("\n") == 4
+
+
+def test_tasks_need_their_extra(trained, tokenizer_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "model.harness", None)
+    monkeypatch.delattr("model.harness", raising=False)
+    result = run("tasks", trained[1], "--tokenizer", tokenizer_folder, "--names", "rivers")
+    assert result.exit_code == 2
+    assert "tasks: `pip install 'bloom-roots[harness]'` first" in result.stderr
+
+
+def test_published_figures_are_those_of_the_size(trained, tmp_path):
+    """The log line's length: 115,311 iterations; a size of ours has none."""
+    from model import cli, config
+
+    assert cli._published("176B", 2048) == (115_311, config.WARMUP_SAMPLES)
+    line, _, _ = trained
+    result = run(*line, "--output", tmp_path / "run", "--published")
+    assert result.exit_code == 2
+    assert "--published: 'nano' is our own size; it has no published length" in result.stderr
 
 
 def test_every_option_has_help():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from model import batches, bloom, config, evaluate
+from model import batches, bloom, config, evaluate, export
 from tokenizer import encode, shards
 
 
@@ -102,3 +102,29 @@ def test_a_line_without_a_tab_is_refused(encoder, tmp_path):
     (tmp_path / "texts.tsv").write_text("en\tgood\nbad line\n")
     with pytest.raises(ValueError, match=r"texts.tsv line 2: no tab; expected 'language<TAB>text', got 'bad line'"):
         evaluate.labelled(a_model(encoder), tmp_path / "texts.tsv", encoder, 8, 2)
+
+
+def test_byte_perplexity_of_a_file_equals_that_of_transformers_over_the_harness_windows(encoder, tmp_path):
+    """The oracle: transformers' logits of the same weights, lm-evaluation-harness' own windows, sums by hand."""
+    transformers = pytest.importorskip("transformers")
+    windows = pytest.importorskip("lm_eval.utils").get_rolling_token_windows
+    model = a_model(encoder)
+    export.save(model, tmp_path / "hub")
+    theirs = transformers.BloomForCausalLM.from_pretrained(tmp_path / "hub")
+    texts = {
+        "en": ["The river was low that summer and the ferry stood on the sand.", "Boys"],
+        "zhs": ["那年夏天河水很浅"],
+    }
+    lines = [f"{language}\t{text}" for language, found in texts.items() for text in found]
+    (tmp_path / "texts.tsv").write_text("\n".join(lines), "utf-8")
+    ours = evaluate.labelled(model, tmp_path / "texts.tsv", encoder, 8, 3)
+    for language, found in texts.items():
+        nats = 0.0
+        for text in found:
+            ids = encoder.encode(pa.array([text]))[0].tolist()
+            for context, wanted in windows(ids, encoder.eod, 8, 1):
+                with torch.no_grad():
+                    logs = theirs(torch.tensor([context])).logits[0].log_softmax(-1)[-len(wanted) :]
+                nats -= sum(logs[i, token].item() for i, token in enumerate(wanted))
+        expected = math.exp(nats / sum(len(text.encode()) for text in found))
+        assert ours[language].byte_perplexity == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,87 @@
+"""The card of a finished run, by its sections and its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from model import choices, journal, train
+
+SECTIONS = [
+    "Model Details",
+    "Uses",
+    "Training Data",
+    "Risks and Limitations",
+    "Evaluation",
+    "Recommendations",
+    "Glossary and Calculations",
+    "More Information",
+    "Authors",
+]
+
+
+@pytest.fixture(scope="module")
+def run(shards_folder, tokenizer_folder, tmp_path_factory) -> choices.Options:
+    options = choices.Options(
+        shards=shards_folder,
+        tokenizer=tokenizer_folder,
+        output=tmp_path_factory.mktemp("card") / "run",
+        mix=None,
+        size="nano",
+        steps=4,
+        batch=4,
+        micro=0,
+        ramp=(2, 2, 4),
+        sequence=16,
+        rate=3e-3,
+        rate_min=3e-4,
+        warmup=4,
+        eval_share=0.2,
+        eval_every=0,
+        eval_documents=3,
+        checkpoint_every=5,
+        keep=3,
+        seed=1,
+        device="cpu",
+        threads=1,
+        tensorboard=False,
+    )
+    assert train.train(options, lambda line: None)
+    return options
+
+
+def test_a_card_has_the_sections_of_blooms(run):
+    card = (run.output / "README.md").read_text()
+    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == SECTIONS
+    for part in ("Basics", "Technical Specifications", "Environmental Impact", "Out of scope", "Misuse", "Affected"):
+        assert f"**{part}.**" in card
+
+
+def test_its_figures_are_those_of_the_runs_files(run):
+    card = (run.output / "README.md").read_text()
+    steps = journal.rows(run.output / "log.csv")
+    assert f"{float(steps[0]['loss']):.4f}, {float(steps[-1]['loss']):.4f} nats a token" in card
+    assert f"trained on | {int(steps[-1]['samples']) * 16:,} tokens in 4 steps" in card
+    assert "batch | 4 sequences, from 2 by 2 over 4" in card
+    for row in journal.rows(run.output / "evaluation.csv"):
+        assert f"| {row['language']} | 3 | {int(row['bytes']):,} | {float(row['bits_per_byte']):.4f} |" in card
+    assert "The energy was not measured" in card
+    assert "3 token shards in 3 languages (en, nigercongo-sw, zhs)" in card
+
+
+def test_a_card_counts_what_the_gpus_drew(run, tmp_path):
+    """Two steps of 1.8 MJ each are one kWh."""
+    from model import card
+
+    steps = journal.rows(run.output / "log.csv")[:2]
+    told = card._impact([row | {"joules": "1800000"} for row in steps], run, {"processes": 2, "device": "H200"})
+    assert "The GPUs drew 1.0000 kWh" in told
+    assert "At 57 g of CO2eq a kWh that is 57.00 g" in told
+
+
+def test_a_run_without_held_out_documents_says_so(run, tmp_path):
+    other = dataclasses.replace(run, output=tmp_path / "run", eval_share=0.0, steps=1, ramp=None)
+    train.train(other, lambda line: None)
+    assert "No documents were held out." in (other.output / "README.md").read_text()

@@ -1,0 +1,55 @@
+"""The plan against what the cards measured (benchmarks/LOG.md, 2026-11-28, GiB of `max_memory_allocated`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from model import config, memory
+
+
+@pytest.mark.parametrize(
+    ("size", "micro", "recompute", "measured"),
+    [("560M", 8, 0, 30.2), ("560M", 32, 0, 67.0), ("1.7B", 8, 0, 62.8), ("3B", 4, 5, 72.0)],
+)
+def test_computed_bytes_are_those_of_the_card_within_a_tenth_and_a_chunk(size, micro, recompute, measured):
+    """The measured runs held two chunks of logits at a time, 4 GiB; now it is one."""
+    computed = memory.step_bytes(config.SIZES[size], micro, 2048, recompute) / memory.GIB
+    assert computed == pytest.approx(measured - 4 * (recompute == 0), rel=0.1)
+
+
+@pytest.mark.parametrize("size", ["560M", "1.1B", "1.7B", "3B", "7.1B"])
+@pytest.mark.parametrize("gib", memory.CARDS.values())
+def test_a_plan_fits_its_card_and_a_larger_one_would_not(size, gib):
+    shape = config.SIZES[size]
+    try:
+        found = memory.plan(shape, gib, 32, 2048)
+    except ValueError:
+        assert memory.step_bytes(shape, 1, 2048, shape.layers) > gib * memory.GIB * memory.SHARE
+        return
+    assert found.bytes == memory.step_bytes(shape, found.micro, 2048, found.recompute)
+    assert found.bytes <= gib * memory.GIB * memory.SHARE
+    if found.recompute:
+        assert memory.step_bytes(shape, found.micro, 2048, found.recompute - 1) > gib * memory.GIB * memory.SHARE
+    elif found.micro < 32:
+        assert memory.step_bytes(shape, 2 * found.micro, 2048, 0) > gib * memory.GIB * memory.SHARE
+
+
+def test_7b_trains_on_one_card_of_141_gb_and_not_on_one_of_80():
+    shape = config.SIZES["7.1B"]
+    assert memory.plan(shape, memory.CARDS["141"], 32, 2048).micro >= 1
+    with pytest.raises(ValueError, match=r"a step of 7,069,016,064 parameters takes .* spread it with --parallel fsdp"):
+        memory.plan(shape, memory.CARDS["80"], 32, 2048)
+
+
+def test_sharing_states_takes_less_and_copies_of_all_take_more():
+    shape = config.SIZES["1.7B"]
+    one, shared, copied = (
+        memory.step_bytes(shape, 8, 2048, 0, processes, way)
+        for processes, way in ((1, "none"), (8, "fsdp"), (8, "ddp"))
+    )
+    assert shared < one < copied
+
+
+def test_whole_states_are_preferred_where_they_fit():
+    assert memory.way(config.SIZES["560M"], memory.CARDS["80"], 32, 2048) == "ddp"
+    assert memory.way(config.SIZES["3B"], memory.CARDS["80"], 32, 2048) == "fsdp"
