@@ -1,7 +1,7 @@
 """HTML pages to text: which bytes mean which characters, and which part of a page is its content.
 
-The content is found by resiliparse (extra `crawl`), which leaves out navigation, headers, footers, forms, scripts and
-hidden elements; docs/decisions/0005-main-text-by-resiliparse.md says why that one.
+The content is found by resiliparse (extra `crawl`), which leaves out navigation, headers, footers, scripts and hidden
+elements; docs/decisions/0005-main-text-by-resiliparse.md says why that one.
 
 Departure: ROOTS dropped header, footer, form, script, style and iframe elements, and blocks of up to 64 characters,
 headings and short list items with them (data-preparation, sourcing/cc_pseudo_crawl, extract_text/).
