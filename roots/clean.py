@@ -205,6 +205,14 @@ _ALL: tuple[Step, ...] = (
         "dedup: meta.url before '/amp' or '?'",
     ),
     RareLines("dedup_template_soft", 15, 10, "template_line", "dedup: 15 characters, 10 occurrences"),
+    RareLines(
+        "dedup_template_paragraph",
+        15,
+        10,
+        "template_paragraph",
+        "ours: dedup_template_soft by paragraphs",
+        paragraphs=True,
+    ),
     RareLines("dedup_pseudocrawl_newspapers", 0, 2, "template_line", "dedup: no length, 2 occurrences"),
     Filter(
         "filter_remove_empty_docs",

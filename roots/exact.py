@@ -272,23 +272,63 @@ def _strip(data, start, end, table):
     return start, end
 
 
-def join_lines(text: pa.StringArray, spans: np.ndarray, line_offsets: np.ndarray, keep: np.ndarray) -> pa.StringArray:
+def paragraph_keys(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The paragraphs of each document, parted by lines of white space alone; the same shape as `line_keys`.
+
+    A paragraph reaches from its first line that is not blank to its last, as it stands, stripped at both ends; a
+    document of blank lines has one, which is empty.
+    """
+    data, _ = utf8.view(text)
+    _, line_offsets, _, spans = line_keys(text)
+    return _paragraph_keys(data, line_offsets, spans)
+
+
+@kernel.compiled
+def _paragraph_keys(data, line_offsets, lines):
+    spans, offsets = np.empty_like(lines), np.zeros_like(line_offsets)
+    n = 0
+    for doc in range(len(line_offsets) - 1):
+        inside = False
+        for line in range(line_offsets[doc], line_offsets[doc + 1]):
+            blank = lines[line, 0] == lines[line, 1]
+            if not blank and inside:
+                spans[n - 1, 1] = lines[line, 1]
+            elif not blank:
+                spans[n] = lines[line]
+                n += 1
+            inside = not blank
+        if n == offsets[doc]:
+            spans[n] = lines[line_offsets[doc]]
+            n += 1
+        offsets[doc + 1] = n
+    keys, chars = np.empty((n, 2), np.uint64), np.zeros(n, np.int32)
+    for k in range(n):
+        _key(data, spans[k, 0], spans[k, 1], keys[k])
+        for i in range(spans[k, 0], spans[k, 1]):
+            chars[k] += (data[i] & TAIL_MASK) != TAIL
+    return keys, offsets, chars, spans[:n].copy()
+
+
+def join_lines(
+    text: pa.StringArray, spans: np.ndarray, line_offsets: np.ndarray, keep: np.ndarray, feeds: int = 1
+) -> pa.StringArray:
     """The kept lines of each document, stripped, joined by "\\n"; "" where none is kept.
 
     text, spans, line_offsets  as given to and returned by `line_keys`;  keep bool [lines]
+    feeds   line feeds between two: 2 where they are paragraphs
     returns [docs] utf8
     raises  ValueError where `keep` does not have one value a line
     """
     if len(keep) != len(spans):
         raise ValueError(f"exact.join_lines: keep has {len(keep)} values for {len(spans)} lines")
     data, _ = utf8.view(text)
-    return utf8.strings(*_join_lines(data, spans, line_offsets, keep))
+    return utf8.strings(*_join_lines(data, spans, line_offsets, keep, feeds))
 
 
 @kernel.compiled
-def _join_lines(data, spans, line_offsets, keep):
+def _join_lines(data, spans, line_offsets, keep, feeds):
     docs = len(line_offsets) - 1
-    out = np.empty(np.sum((spans[:, 1] - spans[:, 0] + 1) * keep), np.uint8)
+    out = np.empty(np.sum((spans[:, 1] - spans[:, 0] + feeds) * keep), np.uint8)
     offsets = np.zeros(docs + 1, np.int32)
     size = 0
     for doc in range(docs):
@@ -297,8 +337,8 @@ def _join_lines(data, spans, line_offsets, keep):
             if not keep[line]:
                 continue
             if follows:
-                out[size] = LINE_FEED
-                size += 1
+                out[size : size + feeds] = LINE_FEED
+                size += feeds
             follows = True
             width = spans[line, 1] - spans[line, 0]
             out[size : size + width] = data[spans[line, 0] : spans[line, 1]]

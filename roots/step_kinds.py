@@ -65,7 +65,7 @@ class RareLines:
 
     Counted are lines of at least `chars_min` code points when stripped; each occurrence, or one a document with
     `once_a_document`. Frequent is what is counted at least `count_min` times, and in more than `share_max` of the
-    documents. `reason` names what is deleted, for the counts of lines.
+    documents. `reason` names what is deleted, for the counts of lines. With `paragraphs` read paragraph for line.
     """
 
     name: str
@@ -75,10 +75,14 @@ class RareLines:
     source: str
     once_a_document: bool = False
     share_max: float = 0.0
+    paragraphs: bool = False
+
+    def _parts(self, text: pa.StringArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return exact.paragraph_keys(text) if self.paragraphs else exact.line_keys(text)
 
     def keys(self, text: pa.StringArray) -> np.ndarray:
         """uint64 [lines, 2]: the key of each line that counts, as often as it counts."""
-        keys, line_offsets, chars, _ = exact.line_keys(text)
+        keys, line_offsets, chars, _ = self._parts(text)
         counts = chars >= self.chars_min
         if self.once_a_document:
             counts &= lines.first_in_document(keys, line_offsets)
@@ -94,9 +98,9 @@ class RareLines:
 
         frequent  uint64 [keys, 2], sorted by its first column, then its second
         """
-        keys, line_offsets, chars, spans = exact.line_keys(text)
+        keys, line_offsets, chars, spans = self._parts(text)
         keep = (chars < self.chars_min) | ~lines.among(keys, frequent)
-        return exact.join_lines(text, spans, line_offsets, keep)
+        return exact.join_lines(text, spans, line_offsets, keep, feeds=2 if self.paragraphs else 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

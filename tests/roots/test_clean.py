@@ -344,3 +344,13 @@ def test_ten_thousand_empty_documents_and_none_at_all_pass_through_every_step(na
     assert set(texts(kept)) <= {""}
     assert isinstance(step, step_kinds.Filter) is False or kept.num_rows in (0, 10_000)
     assert step_kinds.run([step], empty.slice(0, 0))[0].num_rows == 0
+
+
+def test_a_paragraph_of_ten_documents_is_a_template():
+    notice = "This page was made\nfrom the register of the parish."
+    texts = [f"own text {n}\n\n{notice}\n\nmore {n}" for n in range(9)]
+    [step] = clean.parse(["dedup_template_paragraph"])
+    assert step.drop(pa.array(texts), lines.frequent(step.keys(pa.array(texts)), 10)).to_pylist() == texts
+    ten = pa.array([*texts, notice])
+    left = step.drop(ten, lines.frequent(step.keys(ten), step.count_min)).to_pylist()
+    assert left == [*(f"own text {n}\n\nmore {n}" for n in range(9)), ""]

@@ -154,3 +154,17 @@ def test_keys_that_stand_more_than_once_are_all_found_and_few_others():
     assert found[500:20_000].mean() < 1 / 8
     assert exact.shared(keys[:0]).tolist() == []
     assert exact.shared(keys[:1]).tolist() == [False]
+
+
+def test_paragraphs_are_parted_by_blank_lines_and_joined_by_one():
+    texts = ["  a\nb \n \t\n\nc\n", "", "\n \n", "a\nb", "a\nb\n\nb"]
+    text = pa.array(texts)
+    keys, offsets, chars, spans = exact.paragraph_keys(text)
+    paragraphs = ["a\nb", "c", "", "", "a\nb", "a\nb", "b"]
+    assert offsets.tolist() == [0, 2, 3, 4, 5, 7]
+    assert chars.tolist() == [len(p) for p in paragraphs]
+    assert keys.tolist() == exact.text_keys(pa.array(paragraphs)).tolist()
+    whole = exact.join_lines(text, spans, offsets, np.ones(7, bool), feeds=2)
+    assert whole.to_pylist() == ["a\nb\n\nc", "", "", "a\nb", "a\nb\n\nb"]
+    without = exact.join_lines(text, spans, offsets, np.array([0, 1, 1, 1, 0, 0, 1], bool), feeds=2)
+    assert without.to_pylist() == ["c", "", "", "", "b"]
