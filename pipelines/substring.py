@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import dedup, exchange, recipe, stage, storage
+from pipelines import candidates, exchange, recipe, stage, storage
 from roots import exact, lines, shingles, substring
 
 OFF, MARK, CUT = ACTIONS = ("off", "mark", "cut")
@@ -68,9 +68,9 @@ def _shard_tasks(context: stage.Context, **options: object) -> list[stage.Task]:
     """A task for each shard of a source that is looked at, with the digest of its duplicates."""
     held = dict.fromkeys(context.recipe.dedup.substring.sources, True)
     duplicates = {part.name: part for part in context.manifests("dedup")}
-    parts = dedup.shards(context)
+    parts = candidates.shards(context)
     return [
-        dedup.shard_task(
+        candidates.shard_task(
             context,
             part,
             **options,
@@ -141,7 +141,7 @@ def _options(context: stage.Context, name: str) -> int:
 
 
 def _partition_tasks(name: str, count: int, context: stage.Context) -> list[stage.Task]:
-    options = {"depends": dedup.success(context, name), "shards": len(dedup.shards(context))}
+    options = {"depends": candidates.success(context, name), "shards": len(candidates.shards(context))}
     return [
         stage.Task(name=f"part-{index:05d}-of-{count:05d}", options={**options, "partition": index})
         for index in range(count)
@@ -150,7 +150,7 @@ def _partition_tasks(name: str, count: int, context: stage.Context) -> list[stag
 
 def _shared(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     """The anchors of each shard that are elsewhere too."""
-    records = exchange.gather(dedup.outputs(context, "work/substring-anchors"), task.options["partition"], ANCHOR)
+    records = exchange.gather(candidates.outputs(context, "work/substring-anchors"), task.options["partition"], ANCHOR)
     records = records[exact.shared(records["anchor"]) | (records["several"] == 1)]
     _, place, count = np.unique(records["anchor"], return_inverse=True, return_counts=True)
     records = records[(count[place] > 1) | (records["several"] == 1)]
@@ -165,14 +165,14 @@ def _shared(task: stage.Task, context: stage.Context, folder: Path) -> stage.Res
 
 def _plan_windows(context: stage.Context) -> list[stage.Task]:
     windows = sum(part.facts["windows"] for part in context.manifests("work/substring-shared"))
-    depends = dedup.success(context, "work/substring-shared")
+    depends = candidates.success(context, "work/substring-shared")
     return _shard_tasks(context, partitions=exchange.partitions(windows, WINDOW), depends=depends)
 
 
 def _windows(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     plan_of, shard, count = context.recipe.dedup.substring, task.options["shard"], task.options["partitions"]
     scope = _scope(task.source, plan_of)
-    files = dedup.outputs(context, "work/substring-shared")
+    files = candidates.outputs(context, "work/substring-shared")
     shared = np.sort(exchange.gather(files, shard, np.dtype("<u8")) ^ scope)
     blocks: dict[int, list[np.ndarray]] = {}
     for block, rows, docs in _texts(task, context) if len(shared) else ():
@@ -226,11 +226,11 @@ def _repeats(task: stage.Task, context: stage.Context, folder: Path) -> stage.Re
 
 
 def _plan_spans(context: stage.Context) -> list[stage.Task]:
-    return _shard_tasks(context, depends=dedup.success(context, "work/substring-repeats"))
+    return _shard_tasks(context, depends=candidates.success(context, "work/substring-repeats"))
 
 
 def _spans(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
-    files = dedup.outputs(context, "work/substring-repeats")
+    files = candidates.outputs(context, "work/substring-repeats")
     found = exchange.gather(files, task.options["shard"], REPEAT)
     found = found[np.lexsort([found["start"], found["doc"]])]
     repeated = exchange.row_of(found["doc"])
@@ -267,13 +267,13 @@ def _spans(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resu
 
 def _ids(docs: np.ndarray, context: stage.Context) -> pa.StringArray:
     """The ids of documents by their numbers; of their shards only the row groups that hold them are read."""
-    parts = dedup.shards(context)
+    parts = candidates.shards(context)
     wanted, place = np.unique(docs, return_inverse=True)
     ids: list[str] = []
     for shard in np.unique(exchange.shard_of(wanted)):
         rows = exchange.row_of(wanted[exchange.shard_of(wanted) == shard])
-        task = dedup.shard_task(context, parts[int(shard)])
-        for _, found in dedup.rows_of(task, context, rows, ["id"]):
+        task = candidates.shard_task(context, parts[int(shard)])
+        for _, found in candidates.rows_of(task, context, rows, ["id"]):
             ids += found.column("id").to_pylist()
     return pa.array(ids, pa.string()).take(pa.array(place))
 

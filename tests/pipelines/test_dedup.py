@@ -129,16 +129,17 @@ PASSAGE = "Bring a vessel of water to each house, and carry back the empty one b
 
 
 def test_passages_that_stand_before_are_marked_with_their_place(tmp_path: Path) -> None:
-    first = write(tmp_path / "a.jsonl", {"a": words(40), "b": [*words(9), PASSAGE, *words(9)], "a copy": [PASSAGE] * 9})
-    second = write(tmp_path / "b.jsonl", {"c": [*words(30), PASSAGE, *words(30)], "gone": [PASSAGE] * 9})
+    before, behind = [*words(8), "before", PASSAGE, "then"], [*words(29), "behind", PASSAGE, "later"]
+    first = write(tmp_path / "a.jsonl", {"a": words(40), "b": before, "a copy": [PASSAGE] * 9})
+    second = write(tmp_path / "b.jsonl", {"c": behind, "gone": [PASSAGE] * 9})
     mark = "dedup.substring.action=mark"
     assert duplicates(tmp_path, [first, second], mark).keys() == {"gone"}
     spans = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
     line = len(PASSAGE)
-    # made words take 7 bytes with their space; both spaces around, and the first four letters of the next word, agree
+    # words take 7 bytes with their space; the spaces around agree too
     assert spans == [
         {"id": "a copy", "start": 0, "end": 9 * (line + 1) - 1, "kept_id": "b", "kept_start": 63},
-        {"id": "c", "start": 209, "end": 210 + line + 5, "kept_id": "b", "kept_start": 62},
+        {"id": "c", "start": 209, "end": 210 + line + 1, "kept_id": "b", "kept_start": 62},
     ]
     duplicates(tmp_path, [first, second], mark, "dedup.substring.across_sources=false")
     spans = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
@@ -167,3 +168,15 @@ def test_passages_are_cut_from_the_corpus_and_a_document_of_nothing_else_goes(tm
         assert kept == {"lm_en_a/a.jsonl:0": " ".join([*own, PASSAGE]).strip(), "lm_en_a/a.jsonl:1": " ".join(other)}
         [part] = context.manifests("corpus")
         assert part.counts.removed == {"repeated_text": 1}
+
+
+def test_texts_that_nobody_would_write_are_compared_like_others(tmp_path: Path) -> None:
+    long = "x" * 1_000_000
+    odd = "a\u0000b \u202ec\u202d d\ufffe \U0010ffff " * 30
+    texts = {"1": [long], "2": [long + "y"], "3": [odd], "4": [odd, "a"], "5": [""], "6": [" "], "7": ["\u0000"]}
+    file = write(tmp_path / "a.jsonl", {**texts, "8": [long]})
+    found = duplicates(tmp_path, [file], "dedup.substring.action=mark")
+    assert found == {"8": ("exact", "1", "1", 1.0), "3": ("near", "4", "4", found["3"][3])}
+    spans = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
+    assert {row["id"]: row["end"] for row in spans}.keys() == {"1", "2", "4"}
+    assert max(row["end"] for row in spans) == 1_000_000
