@@ -36,6 +36,7 @@ class Tables(NamedTuple):
 
     entries  uint8, the dictionary's words, then its labels, end to end; ends int64 [entries + 1]
     slots    int32, a hash table of entries, see `slots`;   words  how many entries are words
+    ending   the number of the word that stands for the end of a line, -1 for none
     chars_min, chars_max  length of the character n-grams; none where chars_max is 0
     buckets  into which they are hashed;   pruned  int32 [buckets] row of a bucket, -1 for none; empty: its own
     inputs   float32 [words + rows, dim], dim filled up to whole blocks;   outputs float32 [dim, labels]
@@ -48,6 +49,7 @@ class Tables(NamedTuple):
     ends: np.ndarray
     slots: np.ndarray
     words: int
+    ending: int
     chars_min: int
     chars_max: int
     buckets: int
@@ -279,7 +281,7 @@ def _is_word(data, start, size, entry, words):
     """Whether a word is no label: known ones are in the dictionary, others have the prefix."""
     if entry >= 0:
         return entry < words
-    return size < len(PREFIX) or not _same(data, start, PREFIX, 0, len(PREFIX))
+    return size < len(PREFIX) or not _same(data, start, PREFIX, np.int64(0), len(PREFIX))
 
 
 @kernel.compiled
@@ -309,7 +311,8 @@ def predict(data, offsets, tables):
     scratch = np.empty(largest + 2, np.uint32)
     rows = np.empty((largest + 2) * max(longest, 1) + 1, np.uint64)
     hidden = np.empty((1, dim), np.float32)
-    ending = _find(ENDING, 0, len(ENDING), _hash(ENDING, 0, len(ENDING)), entries, ends, slots)
+    # not literal numbers, for which numba would compile what they are given to once more
+    start_of, one = np.int64(0), np.int64(1)
     logits, shares = np.empty(labels, np.float32), np.empty(labels, np.float32)
     nodes, scores = np.empty(2 * labels + 1, np.int64), np.empty(2 * labels + 1, np.float64)
     for d in range(docs):
@@ -326,7 +329,7 @@ def predict(data, offsets, tables):
                 h = _hashed(h, _widened(data[i]))
                 i += 1
             size = i - start
-            if size == len(ENDING) and _same(data, start, ENDING, 0, size):
+            if size == len(ENDING) and _same(data, start, ENDING, start_of, size):
                 break
             place = np.int64(h) & (remembered - 1)
             if sizes[place] != size or not _same(data, start, data, starts[place], size):
@@ -344,10 +347,10 @@ def predict(data, offsets, tables):
                 _add(sums, place, inputs, rows, picked)
             count += features[place]
             rows[0] = place
-            _add(hidden, 0, sums, rows, 1)
-        if 0 <= ending < words:
-            rows[0] = ending
-            _add(hidden, 0, inputs, rows, 1)
+            _add(hidden, start_of, sums, rows, one)
+        if tables.ending >= 0:
+            rows[0] = tables.ending
+            _add(hidden, start_of, inputs, rows, one)
             count += 1
         if count == 0 or labels == 0:
             continue

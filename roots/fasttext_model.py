@@ -23,6 +23,7 @@ SETTINGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "mode
 SUPERVISED = 3  # of `model`
 HIERARCHICAL, SOFTMAX = 1, 3  # of `loss`; 2 is negative sampling, 4 one-vs-all
 LINE = 64  # bytes of a cache line
+ENDING = fasttext_kernels.ENDING.tobytes()
 WORD, LABEL = 0, 1  # kinds of dictionary entries
 CENTROIDS = 256  # of each piece of a coded vector: one byte says which
 
@@ -109,6 +110,7 @@ def tables(file: File) -> fasttext_kernels.Tables:
         ends=ends,
         slots=fasttext_kernels.slots(data, ends),
         words=file.words,
+        ending=file.entries.index(ENDING) if ENDING in file.entries[: file.words] else -1,
         chars_min=file.settings["minn"],
         chars_max=file.settings["maxn"],
         buckets=file.settings["bucket"],

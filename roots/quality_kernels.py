@@ -257,29 +257,31 @@ def _split(chunk, first, m, traits, by_code_point, words, state):
 
 
 @kernel.compiled
-def _read(data, start, end, traits, by_code_point, n, words, slots, counts, bins, size, parts, chunk, hashes):
+def _read(data, start, end, traits, by_code_point, n, words, slots, counts, bins, size, parts, chunk, hashes, large):
     """Reads a document: its words, and the counts of its character n-grams into bins.
 
-    words   uint64 scratch, a place for each word that there can be
+    words   uint64 scratch, a place for each word that there can be;   large  int64 scratch for counts of COUNT_BINS
+            or more
     returns number of words in lower case and of words as written (they differ where lower-casing takes a
-            character out of the special ones), special code points, different n-grams, highest count, counts
-            of COUNT_BINS or more
+            character out of the special ones), special code points, different n-grams, highest count, how many
+            large counts there are
     """
-    large = counts[:0]
-    different, highest = 0, 1
+    different, highest, many = 0, 1, 0
     # words found and written, special characters; hash of the word so far, and up to its last character that
     # is not special; whether there was such a character in lower case, and as written
-    state = (0, 0, 0, _SEED, _SEED, 0, 0)
+    none = np.int64(0)  # not the literal 0, for which numba would compile what it is given to once more
+    state = (none, none, none, _SEED, _SEED, none, none)
+    power = _power(n)
     for part in range(parts):
         slots[:size] = 0
-        i, m = start, 0
+        i, m = start, none
         while i < end:
             first = m
             i, m = _decode(data, i, end, chunk, m)
             if part == 0:
                 state = _split(chunk, first, m, traits, by_code_point, words, state)
             if m >= n:
-                _char_hashes(chunk, m, n, _power(n), hashes)
+                _char_hashes(chunk, m, n, power, hashes)
                 new, seen = _count(hashes, m - n + 1, slots, counts, size, part, parts, bins)
                 different += new
                 highest = max(highest, seen)
@@ -287,27 +289,32 @@ def _read(data, start, end, traits, by_code_point, n, words, slots, counts, bins
                     chunk[c] = chunk[m - n + 1 + c]  # the next n-grams begin with these
                 m = n - 1
         if highest >= COUNT_BINS:
-            full = np.flatnonzero((slots[:size] != 0) & (slots[:size] & _ONCE == 0))
-            large = np.concatenate((large, counts[full][counts[full] >= COUNT_BINS]))
+            for slot in range(size):
+                if slots[slot] != 0 and slots[slot] & _ONCE == 0 and counts[slot] >= COUNT_BINS:
+                    large[many] = counts[slot]
+                    many += 1
     found, written, special, _, kept, opened, raw = state
     if opened:
         words[found] = _word(kept)
-    return found + opened, written + raw, special, different, highest, large
+    return found + opened, written + raw, special, different, highest, many
 
 
 @kernel.compiled
-def _char_repetition(total, different, highest, large, bins):
+def _char_repetition(total, different, highest, large, many, bins):
     """Share of the n-grams taken by the most repeated ones; 0.0 where there is no n-gram.
 
     These are the k with the highest counts, k = min(floor(sqrt(different)), those that occur more than once).
     """
-    top = min(highest, COUNT_BINS - 1)
-    left = min(np.int64(np.sqrt(different)), bins[: top + 1].sum() + len(large))
-    taken = np.int64(0)
-    if len(large):
-        taken = np.int64(np.sort(large)[::-1][:left].sum())
-        left -= min(left, len(large))
-    for count in range(top, 1, -1):
+    left, taken = np.int64(np.sqrt(different)), np.int64(0)
+    for rank in range(min(left, many)):  # they are few: of a million n-grams at most 61 can be large
+        best = rank
+        for other in range(rank + 1, many):
+            if large[other] > large[best]:
+                best = other
+        large[rank], large[best] = large[best], large[rank]
+        taken += large[rank]
+    left -= min(left, many)
+    for count in range(min(highest, COUNT_BINS - 1), 1, -1):
         here = min(left, bins[count])
         taken += here * count
         left -= here
@@ -335,6 +342,7 @@ def measure(
     slots, counts = np.empty(1 << 8, np.uint32), np.empty(1 << 8, np.uint32)
     bins = np.zeros(COUNT_BINS, np.int64)
     chunk, hashes = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.uint64)
+    large = np.empty(1 << 8, np.int64)
     for row in rows:
         start, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
         chars = _code_points(data, start, end)
@@ -343,13 +351,15 @@ def measure(
             slots, counts = np.empty(size, np.uint32), np.empty(size, np.uint32)
         if chars + 1 > len(words):
             words = np.empty(chars + 1, np.uint64)  # only the pages that words reach are ever touched
-        found, written, special, different, highest, large = _read(
+        if chars // COUNT_BINS > len(large):
+            large = np.empty(chars // COUNT_BINS, np.int64)
+        found, written, special, different, highest, many = _read(
             data, start, end, traits, by_code_point, char_ngram, words, slots, counts, bins, size, parts,
-            chunk, hashes,
+            chunk, hashes, large,
         )  # fmt: skip
         total = chars - char_ngram + 1
         word_counts[row] = written
-        ratios[row, 0] = _char_repetition(total, different, highest, large, bins)
+        ratios[row, 0] = _char_repetition(total, different, highest, large, many, bins)
         ratios[row, 1] = _word_repetition(words, found, word_ngram, slots)
         ratios[row, 2] = special / max(chars, 1)
         ratios[row, 3] = min(1.0, _hits(words, found, stop_words, stop_pairs) / max(found, 1))

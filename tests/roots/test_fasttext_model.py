@@ -81,7 +81,7 @@ def compared(texts: list[str], path: Path) -> None:
     found, given = langid.library(path).f.multilinePredict([text + "\n" for text in texts], 1, 0.0, "strict")
     assert ours == [labels[0] if labels else None for labels in found]
     theirs = [scores[0] if len(scores) else 0.0 for scores in given]
-    np.testing.assert_allclose(scores, theirs, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, theirs, rtol=0, atol=3e-5)  # float32 sums in another order
 
 
 @pytest.mark.parametrize("name", MODELS)
