@@ -1,7 +1,8 @@
 """Applying merges to the bytes of one piece: the pair of the lowest rank first, of equal ones the leftmost.
 
-A short piece is merged in two small arrays, a long one with a heap over a linked list, so that no length is worse than
-n log n.
+A short piece is merged in small arrays, a long one with a heap over a linked list, so that no length is worse than
+n log n. A character of two or three bytes that merges into one token before anything can reach over its edges is taken
+as that token at once; `_chars` finds where that is certain.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class Merges(NamedTuple):
 
     first   int32 [256], the id of each byte; -1: the byte is left out
     bytes   int32 [256, 256], the rank of each pair of bytes as it stands in text
+    chars   int32 [0x10000, 3], of each character: its token (-1: take its bytes), and the ranks up to which no merge may
+            reach over its left and its right edge for that
+    over    int32 [2, 256, 256], least rank of the merges that reach over the edge between two bytes: [0] those whose
+            right side is the second byte alone, [1] those whose left side is the first byte alone
     slots   uint64 [power of two], open addressing: left << 42 | right << 21 | rank + 1
     filter  uint8 [FILTER_BITS / 8], a bit for each pair's hash
     result  int32 [merges], the id that a merge gives, by rank
@@ -39,6 +44,8 @@ class Merges(NamedTuple):
 
     first: np.ndarray
     bytes: np.ndarray
+    chars: np.ndarray
+    over: np.ndarray
     slots: np.ndarray
     filter: np.ndarray
     result: np.ndarray
@@ -54,11 +61,17 @@ def merges(first: np.ndarray, table: np.ndarray) -> Merges:
     size = 1 << max(8, int(2 * len(table)).bit_length())
     slots, bits = np.zeros(size, np.uint64), np.zeros(FILTER_BITS // 8, np.uint8)
     _build(np.ascontiguousarray(table, np.int32), slots, bits)
-    first = first.astype(np.int32)
     found = Merges(
-        first, np.full((256, 256), NEVER, np.int32), slots, bits, np.ascontiguousarray(table[:, 2], np.int32)
+        first.astype(np.int32),
+        np.full((256, 256), NEVER, np.int32),
+        np.full((0x10000, 3), -1, np.int32),
+        np.full((2, 256, 256), NEVER, np.int32),
+        slots,
+        bits,
+        np.ascontiguousarray(table[:, 2], np.int32),
     )
     _rank_bytes(found)
+    _chars(found, np.ascontiguousarray(table, np.int32), int(max(table.max(initial=0), first.max())) + 1)
     return found
 
 
@@ -107,21 +120,95 @@ def _rank_bytes(found):
 
 
 @kernel.compiled
+def _chars(found, table, ids):
+    """Fill `over` and `chars`."""
+    head, tail, alone = np.full(ids, -1, np.int64), np.full(ids, -1, np.int64), np.full(ids, -1, np.int64)
+    as_left, as_right = np.full(ids, NEVER, np.int64), np.full(ids, NEVER, np.int64)
+    for byte in range(256):
+        if found.first[byte] >= 0:
+            head[found.first[byte]] = tail[found.first[byte]] = alone[found.first[byte]] = byte
+    for rank in range(len(table) - 1, -1, -1):
+        as_left[table[rank, 0]] = as_right[table[rank, 1]] = rank
+    for rank in range(len(table)):  # a token stands behind those that it is made of
+        left, right, new = table[rank]
+        head[new], tail[new] = head[left], tail[right]
+        if tail[left] < 0 or head[right] < 0:
+            return  # an order of merges that no training gives: every character by its bytes
+        if alone[right] >= 0:
+            found.over[0, tail[left], alone[right]] = min(found.over[0, tail[left], alone[right]], rank)
+        if alone[left] >= 0:
+            found.over[1, alone[left], head[right]] = min(found.over[1, alone[left], head[right]], rank)
+    for byte in range(256):
+        if found.first[byte] < 0:  # left out, so that the edge is another one
+            found.over[:, byte, :] = -1
+            found.over[:, :, byte] = -1
+    for point in range(0x80, 0x800):
+        rank = found.bytes[0xC0 | point >> 6, 0x80 | point & 0x3F]
+        if rank < NEVER:
+            _note(found.chars, point, found.result[rank], rank, rank)
+    for point in range(0x800, 0x10000):
+        a, b, c = 0xE0 | point >> 12, 0x80 | point >> 6 & 0x3F, 0x80 | point & 0x3F
+        front, back = found.bytes[a, b], found.bytes[b, c]
+        if front <= back and front < NEVER:
+            half = found.result[front]
+            whole = rank_of(half, found.first[c], found.slots, found.filter)
+            if max(front, whole) < as_right[half]:
+                _note(found.chars, point, found.result[whole], front, max(front, whole))
+        elif back < NEVER:
+            half = found.result[back]
+            whole = rank_of(found.first[a], half, found.slots, found.filter)
+            if max(back, whole) < as_left[half]:
+                _note(found.chars, point, found.result[whole], max(back, whole), back)
+
+
+@kernel.compiled
+def _note(chars, point, token, left, right):
+    chars[point, 0], chars[point, 1], chars[point, 2] = token, left, right
+
+
+@kernel.compiled
 def merge_piece(data, start, end, found, ids, at, scratch):
     """Write the ids of data[start:end] to ids[at:]; returns how many.
 
     ids     int32, with room for an id a byte
     scratch int32 [3, SHORT_BYTES_MAX + 1]
     """
-    n, previous = np.int64(0), np.int64(0)  # a literal 0 would have the callees compiled for it apart
-    for i in range(start, end):
-        byte = np.int64(data[i])
-        if found.first[byte] >= 0:
-            ids[at + n] = found.first[byte]
+    chars, over, slots, bits = found.chars, found.over, found.slots, found.filter
+    n = np.int64(0)  # a literal 0 would have the callees compiled for it apart
+    byte, i = np.int64(-1), start
+    while i < end:
+        previous, byte, width = byte, np.int64(data[i]), 1
+        symbol = found.first[byte]
+        if byte >= 0xC2:
+            width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 1
+            if width > 1 and i + width <= end:
+                point = (byte & 0x1F) << 6 | (np.int64(data[i + 1]) & 0x3F)
+                if width == 3:
+                    point = (point & 0x3FF) << 6 | (np.int64(data[i + 2]) & 0x3F)
+                if (
+                    chars[point, 0] < 0
+                    or (i > start and over[0, data[i - 1], byte] <= chars[point, 1])
+                    or (i + width < end and over[1, data[i + width - 1], data[i + width]] <= chars[point, 2])
+                ):
+                    width = 1
+                else:
+                    symbol = chars[point, 0]
+            else:
+                width = 1
+        if width > 1:
+            byte = np.int64(-1)
+        if symbol >= 0:
+            ids[at + n] = symbol
             if 0 < n < SHORT_BYTES_MAX:
-                scratch[0, n - 1] = found.bytes[previous, byte] << PLACE | (n - 1)
-            previous = byte
+                if byte >= 0 and previous >= 0:
+                    rank = np.int64(found.bytes[previous, byte])
+                else:
+                    rank = rank_of(ids[at + n - 1], symbol, slots, bits)
+                scratch[0, n - 1] = rank << PLACE | (n - 1)
             n += 1
+        else:
+            byte = previous
+        i += width
     if n > SHORT_BYTES_MAX:
         return _merge_long(ids, at, n, found)
     return _merge_short(ids, at, n, found, scratch)
