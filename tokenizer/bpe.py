@@ -33,8 +33,8 @@ class Merges(NamedTuple):
 
     first   int32 [256], the id of each byte; -1: the byte is left out
     bytes   int32 [256, 256], the rank of each pair of bytes as it stands in text
-    chars   int32 [0x10000, 3], of each character: its token (-1: take its bytes), and the ranks up to which no merge may
-            reach over its left and its right edge for that
+    chars   int32 [0x10000, 3], of each character: its token (-1: take its bytes), and the ranks up to which no merge
+            may reach over its left and its right edge for that
     over    int32 [2, 256, 256], least rank of the merges that reach over the edge between two bytes: [0] those whose
             right side is the second byte alone, [1] those whose left side is the first byte alone
     slots   uint64 [power of two], open addressing: left << 42 | right << 21 | rank + 1

@@ -14,7 +14,7 @@ import numpy as np
 from roots import kernel
 from tokenizer import bpe, pieces
 
-LINES = 2**18  # 16 MiB
+LINES = 2**16  # 4 MiB: larger ones hit more often and wait longer for memory (benchmarks/LOG.md)
 KEY_BYTES, KEY_IDS = 24, 8
 GOLDEN, MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 HEAD = ~np.uint64(0xFFFF)
