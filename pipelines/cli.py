@@ -399,25 +399,27 @@ def tokenizer_report(
     files: FilesArgument,
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer, or its tokenizer.json.")],
     text_field: TextOption = "text",
+    output: Annotated[Path | None, typer.Option(help="Folder for Markdown, HTML, CSV and the plot; none.")] = None,
 ) -> None:
-    """Bytes per token, tokens per word and the vocabulary's use on plain files, each a row."""
+    """Tokens per word, words kept whole and more on plain files, each a row, beside a tokenizer of its own."""
     with _faults():
         from pipelines import tools
 
-        typer.echo(tools.tokenizer_report(files, tokenizer, text_field))
+        typer.echo(tools.tokenizer_report(files, tokenizer, text_field, output))
 
 
 @shards_app.command("show")
 def shards_show(
     prefix: Annotated[Path, typer.Argument(help="Prefix of a .bin/.idx pair.")],
     document: Annotated[int, typer.Option(min=-1, help="Show the ids of this document; -1 none.")] = -1,
+    token: Annotated[int, typer.Option(min=-1, help="Show the document that holds this token; -1 none.")] = -1,
     tokenizer: Annotated[Path | None, typer.Option(help="Folder of the tokenizer, to show the text too.")] = None,
 ) -> None:
     """Show what a shard holds."""
     with _faults():
         from pipelines import tools
 
-        for line in tools.shard_show(prefix, document, tokenizer):
+        for line in tools.shard_show(prefix, document, token, tokenizer):
             typer.echo(line)
 
 
@@ -426,7 +428,7 @@ def shards_verify(
     prefixes: Annotated[list[Path], typer.Argument(help="Prefixes of .bin/.idx pairs.")],
     vocab_size: Annotated[int, typer.Option(min=1, help="Every id must be below this.")],
 ) -> None:
-    """Read every id of shards and check it, and the index against the file."""
+    """Read every id of shards and check it; the index, the digests and the lineage against the files."""
     with _faults():
         from pipelines import tools
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines import annotate, cards, clean, dedup, ingest, redact, shards, split, stage, substring, tokens
+from pipelines import annotate, cards, clean, count, dedup, ingest, redact, shards, split, stage, substring, tokens
 from roots import languages
 
 GROUPS = ("ingest", "clean", "annotate", "dedup", "redact", "cards", "tokenizer", "shards")
@@ -49,8 +49,8 @@ _FIXED = {
     "dedup": dedup.STAGES,
     "redact": [redact.STAGE],
     "cards": [cards.STAGE],
-    "tokenizer": [tokens.STAGE],
-    "shards": [shards.STAGE],
+    "tokenizer": [*count.STAGES, *tokens.STAGES],
+    "shards": shards.STAGES,
 }
 
 

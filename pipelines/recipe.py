@@ -183,15 +183,30 @@ class Redact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizer:
+    """What the tokenizer is learned from, how far, and how it is judged."""
+
     vocab_size: int
     min_frequency: int
     max_token_length: int  # bytes; 0 = no limit
-    sample_bytes_max: int  # text of the corpus that the tokenizer sees, spread evenly over languages
+    special_collisions: str  # refuse or allow merges that spell a special token; allow is what Hugging Face does
+    sample_bytes_max: int  # text of the corpus that the tokenizer sees
+    alpha: float  # a language weighs its size to this power
+    language_bytes_total: int  # sizes of languages are cut, the largest first, to this sum before they are weighed
+    held_out_ratio: float  # of the sample's documents, which are judged by and not learned from
+    dedup_lines: bool  # lines that came before anywhere in the sample are dropped, but those of code
+    seed: int  # of the choice of documents
+    baseline_vocab_size: int  # of the monolingual tokenizer that each language is compared with
+    parallel: str = ""  # sources (or a pattern) whose documents are translations of each other
+    parallel_key: str = ""  # regular expression on a document's `meta.path`; its group is the same in all languages
+    file: str = ""  # a tokenizer.json to use instead of learning one
+    end_of_document: str = "</s>"  # the token that ends a document in a shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shards:
-    append_eod: bool
+    """The mix file beside the shards."""
+
+    train_ratio: float  # of each shard's documents, the first ones; the others are held out of training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +310,7 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
     """Make the paths of a recipe absolute: those in a file are relative to its folder."""
     sources = table.get("sources")
     options = sources.get("options") if isinstance(sources, dict) else None
-    places = [(sources, "folder"), (table.get("language"), "model")]
+    places = [(sources, "folder"), (table.get("language"), "model"), (table.get("tokenizer"), "file")]
     places += [(part, "path") for part in options.values()] if isinstance(options, dict) else []
     judged = table.get("quality")
     listed, models = (judged.get(key) if isinstance(judged, dict) else None for key in ("flagged_words", "perplexity"))
@@ -440,6 +455,17 @@ def _check(recipe: Recipe, file: Path) -> None:
             recipe.tokenizer.vocab_size >= 260,
             "at least 260 (4 specials, 256 bytes)",
         ),
+        (("tokenizer", "baseline_vocab_size"), recipe.tokenizer.baseline_vocab_size >= 260, "at least 260"),
+        (
+            ("tokenizer", "special_collisions"),
+            recipe.tokenizer.special_collisions in ("refuse", "allow"),
+            "refuse or allow",
+        ),
+        (("tokenizer", "alpha"), 0 <= recipe.tokenizer.alpha <= 1, "from 0 to 1"),
+        (("tokenizer", "language_bytes_total"), recipe.tokenizer.language_bytes_total >= 1, "at least 1"),
+        (("tokenizer", "sample_bytes_max"), recipe.tokenizer.sample_bytes_max >= 0, "at least 0"),
+        (("tokenizer", "held_out_ratio"), 0 <= recipe.tokenizer.held_out_ratio < 1, "from 0 to below 1"),
+        (("shards", "train_ratio"), 0 < recipe.shards.train_ratio < 1, "between 0 and 1"),
         (("quality", "measures"), "default" in recipe.quality.measures, "given for 'default' too"),
         (
             ("language", "sha256"),

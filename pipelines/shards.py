@@ -1,19 +1,24 @@
-"""Encode the corpus -> shards/<language>/<source>-*.bin/.idx, as Megatron reads them."""
+"""Encode the corpus -> shards/<language>/<source>-*.bin/.idx, as Megatron reads them, and mix/mix.txt.
+
+Beside each pair stands `.lineage.parquet`: which document each run of its tokens is, so that any token of any training
+sample can be traced back.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 
-from pipelines import manifest, stage, storage
-from tokenizer import encode, shards
+from pipelines import manifest, stage, tokens
+from tokenizer import learn, mix, shards
 
 
-def plan(context: stage.Context) -> list[stage.Task]:
+def _plan(context: stage.Context) -> list[stage.Task]:
     """A task, and so a pair of files, for each part of the corpus that holds documents."""
-    learned = context.manifests("tokenizer")[0].files["tokenizer.json"]["sha256"]
+    learned = context.manifests("tokenizer")[0].files[learn.TOKENIZER]["sha256"]
     parts = [part for part in context.manifests("corpus") if part.counts.kept]
     count: dict[str, int] = {}
     for part in parts:
@@ -29,24 +34,27 @@ def plan(context: stage.Context) -> list[stage.Task]:
                 source=part.source,
                 language=part.language,
                 slices=tuple(context.shards("corpus", part)),
-                options={"tokenizer": learned},
+                options={"tokenizer": learned, "end_of_document": context.recipe.tokenizer.end_of_document},
             )
         )
     return tasks
 
 
-def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
-    with storage.local(context.folder("tokenizer") / "tokenizer.json") as file:
-        encoder = encode.Encoder(file)
+def _encode(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
+    encoder = tokens.encoder(context)
     documents = text_bytes = 0
+    lineage = shards.Lineage(folder / task.name)
     with shards.Writer(folder / task.name, encoder.vocab_size, encoder.eod) as writer:
         for part in task.slices:
-            for batch in context.read(part, ["text"]):
-                text = batch.column(0)
+            for batch in context.read(part, ["id", "text"]):
+                text = batch.column("text")
                 documents += len(text)
                 text_bytes += pc.sum(pc.binary_length(text), min_count=0).as_py()
-                writer.add(*encoder.encode(text))
+                ids, offsets = encoder.encode(text)
+                writer.add(ids, offsets)
+                lineage.add(batch.column("id"), np.diff(offsets))
         written = writer.close()
+    lineage.close()
     empty = {"no_tokens": written.empty_documents} if written.empty_documents else {}
     counts = manifest.Counts(
         documents_in=documents,
@@ -59,11 +67,29 @@ def work(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result
     return stage.Result(counts=counts, facts=facts)
 
 
-STAGE = stage.Stage(
-    name="shards",
-    group="shards",
-    plan=plan,
-    work=work,
-    settings=lambda plan_of: dataclasses.asdict(plan_of.shards),
-    conserves="corpus",
-)
+def _plan_mix(context: stage.Context) -> list[stage.Task]:
+    success = manifest.file_digest(context.folder("shards") / manifest.SUCCESS)
+    return [stage.Task(name="mix", options={"depends": success})]
+
+
+def _mix(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
+    """Weights by tokens: nothing is drawn more often than it stands in the corpus."""
+    of_shard = {part.name: part.facts["tokens"] for part in context.manifests("shards")}
+    shares, ratio = mix.weights(of_shard), context.recipe.shards.train_ratio
+    mix.write(folder / "mix.txt", [*mix.train(shares, ratio), *mix.valid(shares, ratio)])
+    return stage.Result(facts={"tokens": sum(of_shard.values()), "shards": len(shares)})
+
+
+STAGES = [
+    stage.Stage(
+        name="shards",
+        group="shards",
+        plan=_plan,
+        work=_encode,
+        settings=lambda plan_of: None,  # the tokenizer's digest decides, and stands in each task
+        conserves="corpus",
+    ),
+    stage.Stage(
+        name="mix", group="shards", plan=_plan_mix, work=_mix, settings=lambda plan_of: plan_of.shards.train_ratio
+    ),
+]

@@ -26,7 +26,7 @@ from roots import code_digest
 from roots import facts as corpus_facts
 
 PLAN = "_plan.jsonl"
-PART = re.compile(r"part-\d{5}-of-\d{5}\..*|.*\.(seg|bin|idx)")  # the names only a mover gives
+PART = re.compile(r"part-\d{5}-of-\d{5}\..*|.*\.(seg|bin|idx|lineage\.parquet)")  # the names only a mover gives
 EXCERPT_CHARS = 500  # of a removed document, for inspection
 
 

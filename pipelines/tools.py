@@ -17,9 +17,10 @@ from pipelines import annotate, ingest, manifest, progress, recipe, run, runner,
 from roots import langid
 from roots import pii as personal
 from tokenizer import count as piece_count
-from tokenizer import encode, learn, report, shards
+from tokenizer import encode, learn, report, report_page, sample, shards
 
 LANGUAGE = "en"  # the frame wants a language of each source; no tool here looks at it
+REPORT_HELD_OUT = 0.1  # of the documents of a file that a report judges
 RUN = ".run"  # where a tool's stages work, below its output
 
 
@@ -143,23 +144,52 @@ def tokenizer_encode(files: list[Path], tokenizer: Path, output: Path, text_fiel
     return "\n".join(f"{name}: {value}" for name, value in dataclasses.asdict(written).items())
 
 
-def tokenizer_report(files: list[Path], tokenizer: Path, text_field: str) -> str:
+def tokenizer_report(files: list[Path], tokenizer: Path, text_field: str, output: Path | None) -> str:
+    """The report on plain files, each a row; every tenth document is held out of the baseline and judged by."""
     encoder = encode.Encoder(tokenizer)
-    texts = (("files", batch.column("text")) for batch in _documents(_recipe(files, "", text_field, [])))
-    rows, counts = report.rows(texts, encoder)
-    return report.markdown(rows, report.vocabulary(encoder, counts))
+    if encoder.slow_because:
+        sys.stderr.write(f"roots: {encoder.path} is encoded by the library, slowly: {encoder.slow_because}\n")
+    settings = recipe.load(Path("tools.toml")).tokenizer
+    rows, used = [], np.zeros(encoder.vocab_size, np.int64)
+    for file in files:
+        tables, sizes = (piece_count.Table(), piece_count.Table()), [report.Text.zero(), report.Text.zero()]
+        for batch in _documents(_recipe([file], "", text_field, [])):
+            _, apart = sample.chosen(batch.column("id"), 1.0, REPORT_HELD_OUT, settings.seed)
+            for number, part in enumerate((~apart, apart)):
+                text = batch.column("text").filter(pa.array(part))
+                tables[number].add(text)
+                sizes[number] += report.Text.of(text)
+        learned, held_out = ((table.counts(), size) for table, size in zip(tables, sizes, strict=True))
+        row, came = report.measure(file.name, learned, held_out, encoder, settings.baseline_vocab_size)
+        rows.append(row)
+        used += came
+    rows.append(report.total(rows))
+    facts, svg = report.vocabulary(encoder, used), report_page.plot(rows)
+    text = report_page.markdown(rows, facts, "report.svg")
+    if output is not None:
+        pages = {"report.md": text, "report.html": report_page.page(rows, facts, svg), "report.svg": svg}
+        for name, content in {**pages, "report.csv": report_page.table_csv(rows)}.items():
+            storage.write(output / name, content.encode())
+    return text
 
 
-def shard_show(prefix: Path, document: int, tokenizer: Path | None) -> Iterator[str]:
-    """Lines: what the index says, and a document if one is asked for."""
+def shard_show(prefix: Path, document: int, token: int, tokenizer: Path | None) -> Iterator[str]:
+    """Lines: what the index says, and a document if one is asked for, by its number or by a token in it."""
     found = shards.Shard(prefix)
     yield f"{prefix}: {len(found):,} documents, {len(found.tokens):,} tokens, ids as {found.dtype.name}"
     lengths = np.asarray(found.lengths)
     if len(lengths):
         yield f"tokens of a sequence: least {lengths.min():,}, mean {lengths.mean():,.1f}, most {lengths.max():,}"
+    if token >= len(found.tokens):
+        raise ValueError(f"--token {token}: the shard has {len(found.tokens)} tokens, numbered from 0")
+    if token >= 0:
+        document, place = shards.trace(found, token)
+        yield f"token {token:,} is number {place:,} of document {document:,}"
     if document >= len(found):
         raise ValueError(f"--document {document}: the shard has {len(found)} documents, numbered from 0")
     if document >= 0:
+        if (origin := shards.lineage(found)) is not None:
+            yield f"document {origin['document'][document].as_py()}"
         ids = np.asarray(found.document(document))
         yield " ".join(map(str, ids))
         if tokenizer is not None:
@@ -172,7 +202,18 @@ def shards_verify(prefixes: list[Path], vocab_size: int) -> Iterator[str]:
         plain = prefix.with_suffix("") if prefix.suffix in (".bin", ".idx") else prefix
         found = shards.Shard(plain)
         found.check(vocab_size)
-        yield f"{plain}: {len(found):,} documents, {len(found.tokens):,} tokens, every id below {vocab_size:,}"
+        known = []
+        sealed = plain.with_name(plain.name + manifest.MANIFEST)
+        if sealed.is_file():
+            facts = manifest.read_sealed(sealed)["facts"]
+            for file, stated in (("bin", facts["bin_sha256"]), ("idx", facts["idx_sha256"])):
+                path = plain.with_name(f"{plain.name}.{file}")
+                if manifest.file_digest(path) != stated:
+                    raise ValueError(f"{path}: its sha256 is not the one that its manifest states; write it again")
+            known.append("digests as in its manifest")
+        if (origin := shards.lineage(found)) is not None:
+            known.append(f"{len(origin):,} documents traced")
+        yield ", ".join([f"{plain}: {len(found):,} documents, {len(found.tokens):,} tokens", *known])
 
 
 def _model(path: str, sha256: str) -> langid.Model:

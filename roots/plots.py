@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -77,6 +77,29 @@ def spread(edges: np.ndarray, documents: np.ndarray, is_logarithmic: bool, limit
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.spines["bottom"].set_color(INK)
+        return _svg(figure)
+
+
+def bars(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+    """A bar for each name, a panel below the other for each series, as SVG; nan leaves a gap.
+
+    raises  ValueError where there is no name
+    """
+    if not names:
+        raise ValueError("plots.bars: no names; a plot needs at least one")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(SIZE_INCHES[0] + 0.14 * len(names), SIZE_INCHES[1] * len(series)))
+        for panel, (title, values) in enumerate(series.items()):
+            height = 1 / len(series)
+            axes = figure.add_axes((0.08, 1 - height * (panel + 0.72), 0.91, height * 0.58))
+            axes.bar(range(len(names)), [0 if value != value else value for value in values], color=BAR, zorder=2)
+            axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
+            axes.set_xlim(-0.7, len(names) - 0.3)
+            axes.set_title(title, loc="left", color=INK, fontsize=9)
+            axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
+            axes.tick_params(length=0, labelcolor=INK)
+            for side in ("top", "right", "left", "bottom"):
+                axes.spines[side].set_visible(False)
         return _svg(figure)
 
 

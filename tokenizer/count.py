@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,7 @@ from tokenizer import pieces
 ROW_GROUP_PIECES = 2**20
 LOAD_MAX = 0.5  # entries per slot
 
-PRIME = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd: multiplicative hashing (Knuth, 6.4)
-MIX = np.uint64(0xD6E8FEB86659FD93)  # an odd constant with no pattern of bits
-HALF, BYTE = np.uint64(32), np.uint64(8)
+HALF = np.uint64(32)
 ENTRY_MASK = np.uint64(0xFFFFFFFF)
 
 
@@ -52,18 +51,16 @@ class Counts:
 
 
 class Table:
-    """Counts pieces as texts come; grows by doubling. Holds 2^32 - 1 distinct pieces at most."""
+    """Counts pieces as texts come; grows by doubling. Holds 2^32 - 1 distinct pieces at most.
+
+    An entry's start and count lie side by side: what a piece that comes rarely costs is waiting for memory.
+    """
 
     def __init__(self) -> None:
         self._slots = np.zeros(2**12, np.uint64)  # upper half of the hash << 32 | entry + 1
-        self._bounds = np.zeros(2**11, np.int64)  # where each entry's bytes start, and the last ones end
-        self._counts = np.zeros(2**11, np.int64)
+        self._entries = np.zeros((2**11, 2), np.int64)  # where its bytes start (they end at the next one's), its count
         self._arena = np.empty(2**16, np.uint8)
         self._used = 0
-
-    def __len__(self) -> int:
-        """Distinct pieces so far."""
-        return self._used
 
     def add(self, text: pa.StringArray) -> None:
         """Count the pieces of documents: [docs] utf8, no nulls."""
@@ -72,7 +69,7 @@ class Table:
         while doc < len(text):
             self._grow(wanted)
             doc, at, self._used, wanted = _count(
-                data, offsets, doc, at, self._slots, self._bounds, self._counts, self._arena, self._used
+                data, offsets, doc, at, self._slots, self._entries, self._arena, self._used
             )
 
     def add_counts(self, other: Counts) -> None:
@@ -82,27 +79,26 @@ class Table:
         while done < len(other):
             self._grow(wanted)
             done, self._used, wanted = _sum(
-                data, bounds, other.counts, done, self._slots, self._bounds, self._counts, self._arena, self._used
+                data, bounds, other.counts, done, self._slots, self._entries, self._arena, self._used
             )
 
     def counts(self) -> Counts:
         """The content, sorted."""
-        bounds = self._bounds[: self._used + 1].copy()
+        bounds = self._entries[: self._used + 1, 0].copy()
         arena = self._arena[: bounds[-1]]
         found = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), self._used, [None, pa.py_buffer(bounds), pa.py_buffer(arena)]
         )
         order = pc.sort_indices(found)
-        return Counts(found.take(order), self._counts[: self._used][order.to_numpy()])
+        return Counts(found.take(order), self._entries[: self._used, 1][order.to_numpy()])
 
     def _grow(self, wanted: int) -> None:
         """Make room for `wanted` more bytes and at least one more piece."""
-        while self._bounds[self._used] + wanted > len(self._arena):
+        while self._entries[self._used, 0] + wanted > len(self._arena):
             self._arena = np.concatenate([self._arena, np.empty_like(self._arena)])
-        if self._used + 1 >= len(self._counts):
-            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)])
-            self._bounds = np.concatenate([self._bounds, np.zeros_like(self._bounds)])
-            self._slots = _spread(self._bounds, self._arena, self._used, int(len(self._counts) / LOAD_MAX))
+        if self._used + 1 >= len(self._entries):
+            self._entries = np.concatenate([self._entries, np.zeros_like(self._entries)])
+            self._slots = _spread(self._entries, self._arena, self._used, int(len(self._entries) / LOAD_MAX))
 
 
 def of(texts: Iterable[pa.StringArray]) -> Counts:
@@ -138,15 +134,16 @@ def write(path: Path, found: Counts) -> None:
     )
 
 
-def read(path: Path) -> Counts:
+def read(path: Any) -> Counts:
     """Counts as `write` left them.
 
+    path    a path, or a file object that pyarrow reads
     raises  FileNotFoundError; ValueError for a file that is no table of counts, was cut by another split, or is altered
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no table of counts here; count a corpus first (stage tokenizer)")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no table of counts here; count a corpus first") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as Parquet ({error}); count again") from error
     marks = table.schema.metadata or {}
@@ -173,39 +170,13 @@ def buffers(found: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), bounds
 
 
-@kernel.inlined
-def _word(data, i):
-    """Eight bytes from byte i, little-endian; the compiler makes one load of it."""
-    value = np.uint64(0)
-    for k in range(8):
-        value |= np.uint64(data[i + k]) << np.uint64(8 * k)
-    return value
-
-
-@kernel.inlined
-def _blend(h, value):
-    h = (h ^ value) * PRIME
-    return h ^ (h >> HALF)
-
-
 @kernel.compiled
 def piece_hash(data, start, end):
     """A 64-bit hash of data[start:end], at least a byte; equality is always asked of the bytes themselves."""
-    h = np.uint64(end - start) * MIX
-    i = start
-    while i + 8 <= end:
-        h = _blend(h, _word(data, i))
-        i += 8
-    if i < end:
-        if end - start >= 8:
-            h = _blend(h, _word(data, end - 8))
-        else:
-            tail = np.uint64(0)
-            while i < end:
-                tail = tail << BYTE | np.uint64(data[i])
-                i += 1
-            h = _blend(h, tail)
-    h *= MIX
+    h = np.uint64(end - start) * pieces.MIX
+    for i in range(start, end, 8):
+        h = pieces.blend(h, pieces.word(data, i, end))
+    h *= pieces.MIX
     return h ^ (h >> HALF)
 
 
@@ -218,7 +189,7 @@ def _same(data, start, size, arena, place):
 
 
 @kernel.compiled
-def _tally(data, start, end, weight, slots, bounds, counts, arena, used):
+def _tally(data, start, end, weight, slots, entries, arena, used):
     """Add `weight` to a piece's count; returns the number of entries, or -1 where there is no room for a new one."""
     h = piece_hash(data, start, end)
     mask = np.uint64(len(slots) - 1)
@@ -227,30 +198,30 @@ def _tally(data, start, end, weight, slots, bounds, counts, arena, used):
     while slots[at] != 0:
         if slots[at] & ~ENTRY_MASK == tag:
             entry = np.int64(slots[at] & ENTRY_MASK) - 1
-            place = bounds[entry]
-            if bounds[entry + 1] - place == end - start and _same(data, start, end - start, arena, place):
-                counts[entry] += weight
+            place = entries[entry, 0]
+            if entries[entry + 1, 0] - place == end - start and _same(data, start, end - start, arena, place):
+                entries[entry, 1] += weight
                 return used
         at = (at + np.uint64(1)) & mask
-    place = bounds[used]
-    if used + 1 >= len(counts) or place + end - start > len(arena):
+    place = entries[used, 0]
+    if used + 1 >= len(entries) or place + end - start > len(arena):
         return -1
     for i in range(end - start):  # a slice would take five seconds to compile
         arena[place + i] = data[start + i]
-    bounds[used + 1] = place + end - start
-    counts[used] = weight
+    entries[used, 1] = weight
+    entries[used + 1, 0] = place + end - start
     slots[at] = tag | np.uint64(used + 1)
     return used + 1
 
 
 @kernel.compiled
-def _count(data, offsets, doc, at, slots, bounds, counts, arena, used):
+def _count(data, offsets, doc, at, slots, entries, arena, used):
     """Count from byte `at` of document `doc` on; returns where it stopped, the entries, and the bytes it lacked."""
     while doc < len(offsets) - 1:
         end = np.int64(offsets[doc + 1])
         while at < end:
             stop = pieces.piece_end(data, at, end)
-            now = _tally(data, at, stop, 1, slots, bounds, counts, arena, used)
+            now = _tally(data, at, stop, np.int64(1), slots, entries, arena, used)
             if now < 0:
                 return doc, at, used, stop - at
             used = now
@@ -260,11 +231,11 @@ def _count(data, offsets, doc, at, slots, bounds, counts, arena, used):
 
 
 @kernel.compiled
-def _sum(data, found, weights, done, slots, bounds, counts, arena, used):
+def _sum(data, found, weights, done, slots, entries, arena, used):
     """Add counted pieces from number `done` on; returns where it stopped, the entries, and the bytes it lacked."""
     while done < len(weights):
         start, stop = found[done], found[done + 1]
-        now = _tally(data, start, stop, weights[done], slots, bounds, counts, arena, used)
+        now = _tally(data, start, stop, weights[done], slots, entries, arena, used)
         if now < 0:
             return done, used, stop - start
         used = now
@@ -273,12 +244,12 @@ def _sum(data, found, weights, done, slots, bounds, counts, arena, used):
 
 
 @kernel.compiled
-def _spread(bounds, arena, used, size):
+def _spread(entries, arena, used, size):
     """Slots for the entries in a table of `size`, a power of two."""
     slots = np.zeros(size, np.uint64)
     mask = np.uint64(size - 1)
     for entry in range(used):
-        h = piece_hash(arena, bounds[entry], bounds[entry + 1])
+        h = piece_hash(arena, entries[entry, 0], entries[entry + 1, 0])
         at = h & mask
         while slots[at] != 0:
             at = (at + np.uint64(1)) & mask

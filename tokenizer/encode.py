@@ -19,7 +19,7 @@ import pyarrow as pa
 import tokenizers
 
 from roots import utf8
-from tokenizer import bpe, encode_kernels, learn, spec
+from tokenizer import bpe, count, encode_kernels, learn, spec
 
 CHUNK_BYTES = 2**20  # text that is encoded at once: scratch takes four bytes a byte, the library much more
 
@@ -36,7 +36,7 @@ class Encoder:
 
     sha256        of tokenizer.json, what shards are keyed by
     vocab_size    above every id;  eod  id of the end-of-document token;  specials  ids that no text may become
-    slow_because  why the library has to encode; "" where our kernels do
+    slow_because  why the library has to encode; "" where our kernels do, with `merges`
 
     The library encodes on the calling thread: TOKENIZERS_PARALLELISM is set to false in this process unless the user
     has set it, because it knows no other switch and one worker is one core.
@@ -64,8 +64,8 @@ class Encoder:
                 f"{self.path}: a merge spells {', '.join(collisions)}, so text would become a special id; "
                 'train again, or pass special_collisions="allow"'
             )
-        if not self.slow_because:
-            self._merges = _merges(found["model"], self.path)
+        self.merges = None if self.slow_because else _merges(found["model"], self.path)
+        if self.merges is not None:
             self._cache = np.zeros((encode_kernels.LINES, 8), np.uint64)
             self._scratch = np.empty(CHUNK_BYTES, np.int32)
 
@@ -112,7 +112,7 @@ class Encoder:
         if size > len(self._scratch):
             self._scratch = np.empty(size, np.int32)
         ends, met = np.empty(len(starts), np.int64), np.zeros(2, np.int64)
-        count = encode_kernels.encode(data, starts, self._merges, self._cache, self._scratch, ends, met)
+        count = encode_kernels.encode(data, starts, self.merges, self._cache, self._scratch, ends, met)
         return self._scratch[:count].copy(), ends
 
     def _by_the_library(self, text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,6 +130,14 @@ class Encoder:
         loaded.no_truncation()
         loaded.no_padding()
         return loaded
+
+
+def encode_pieces(found: pa.LargeBinaryArray, merges: bpe.Merges) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of pieces end to end, int32, and where each one's end: int64 [pieces + 1], from 0."""
+    data, bounds = count.buffers(found)
+    ids, ends = np.empty(int(bounds[-1] - bounds[0]), np.int32), np.zeros(len(bounds), np.int64)
+    encode_kernels.encode_pieces(data, bounds, merges, ids, ends)
+    return ids[: ends[-1]], ends
 
 
 def _chunks(starts: np.ndarray) -> list[tuple[int, int]]:

@@ -15,32 +15,9 @@ from roots import kernel
 from tokenizer import bpe, pieces
 
 LINES = 2**16  # 4 MiB: larger ones hit more often and wait longer for memory (benchmarks/LOG.md)
-KEY_BYTES, KEY_IDS = 24, 8
-GOLDEN, MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+KEY_IDS = 8
 HEAD = ~np.uint64(0xFFFF)
 HALF, BYTE, EIGHT, ID_MASK = np.uint64(32), np.uint64(0xFF), np.uint64(8), np.uint64(0xFFFFFFFF)
-ALL, ZERO = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0)
-
-
-@kernel.compiled
-def _word(data, start, end):
-    """Up to eight bytes from `start` on, little-endian, zeros for what lies at or behind `end`."""
-    value = ZERO
-    if start + 8 <= len(data):
-        for k in range(8):  # the compiler makes one load of it
-            value |= np.uint64(data[start + k]) << np.uint64(8 * k)
-        if end - start < 8:
-            value &= ALL >> np.uint64(64 - 8 * max(0, end - start)) if end > start else ZERO
-        return value
-    for k in range(end - start):
-        value |= np.uint64(data[start + k]) << np.uint64(8 * k)
-    return value
-
-
-@kernel.inlined
-def _blend(h, value):
-    h = (h ^ value) * GOLDEN
-    return h ^ (h >> HALF)
 
 
 @kernel.compiled
@@ -50,7 +27,7 @@ def encode(data, offsets, found, cache, ids, ends, met):
     ends    int64 [docs + 1], where each document's ids end; ends[0] = 0
     met     int64 [2], pieces and those that were in the cache are added
     """
-    ranks = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
+    scratch = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
     mask = np.uint64(len(cache) - 1)
     at, looked, hits = np.int64(0), 0, 0
     ends[0] = 0
@@ -60,15 +37,11 @@ def encode(data, offsets, found, cache, ids, ends, met):
             stop = pieces.piece_end(data, start, end)
             size = stop - start
             looked += 1
-            if size > KEY_BYTES:
-                at += bpe.merge_piece(data, start, stop, found, ids, at, ranks)
+            if size > pieces.PACKED_BYTES:
+                at += bpe.merge_piece(data, start, stop, found, ids, at, scratch)
                 start = stop
                 continue
-            a = _word(data, start, min(stop, start + 8))
-            b = _word(data, start + 8, min(stop, start + 16)) if size > 8 else ZERO
-            c = _word(data, start + 16, stop) if size > 16 else ZERO
-            h = _blend(_blend(_blend(np.uint64(size) * MIX, a), b), c) * MIX
-            h ^= h >> HALF
+            a, b, c, h = pieces.packed(data, start, stop)
             line = np.int64(h & mask)
             head = (h & HEAD) | np.uint64(size)
             if (
@@ -86,7 +59,7 @@ def encode(data, offsets, found, cache, ids, ends, met):
                         ids[at + 2 * k + 1] = np.int32(pair >> HALF)
                 at += n
             else:
-                n = bpe.merge_piece(data, start, stop, found, ids, at, ranks)
+                n = bpe.merge_piece(data, start, stop, found, ids, at, scratch)
                 if n <= KEY_IDS:
                     cache[line, 0] = head | np.uint64(n) << EIGHT
                     cache[line, 1], cache[line, 2], cache[line, 3] = a, b, c
@@ -101,3 +74,13 @@ def encode(data, offsets, found, cache, ids, ends, met):
     met[0] += looked
     met[1] += hits
     return at
+
+
+@kernel.compiled
+def encode_pieces(data, bounds, found, ids, ends):
+    """The ids of pieces that are cut already, each by itself; bounds int64 [pieces + 1]."""
+    scratch = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
+    at = np.int64(0)
+    for i in range(len(bounds) - 1):
+        at += bpe.merge_piece(data, bounds[i], bounds[i + 1], found, ids, at, scratch)
+        ends[i + 1] = at

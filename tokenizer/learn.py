@@ -31,6 +31,7 @@ BASE = len(spec.SPECIALS) + spec.ALPHABET_SIZE  # ids before the first merge
 FALL = 8  # a phase follows the pairs down to an eighth of the most frequent one's count
 SPARE = 0.75  # of the count at which there are as many pairs as merges to make: counts fall on the way
 ROOM = 1.25  # of what a phase starts with, for the pairs and positions that merges make; grown where it is too little
+SLOTS = 2**16  # of the first table of all pairs; each phase begins with what the last one needed
 PAUSE_MERGES = 4096  # between two looks at the clock
 CHECKPOINT_SECONDS = 60.0
 TEXT_MAX = 2**32 - 1  # symbols: positions are kept in 32 bits
@@ -70,6 +71,10 @@ class Learned:
                 "bits, would have given other merges"
             )
         return said
+
+    def lookup(self) -> bpe.Merges:
+        """The merges, to encode with."""
+        return bpe.merges(_byte_ids(), self.merges)
 
     def tokenizer(self) -> tokenizers.Tokenizer:
         """The tokenizer as Hugging Face's trainer would have made it."""
@@ -149,6 +154,7 @@ class _Run:
         self._state = np.array([BASE, 0, 0, 0, 0], np.int64)
         self._text, self._ends, self._weights = _text(counts, self._edge)
         self._size, self._longest = len(self._text), int(pc.max(pc.binary_length(counts.pieces)).as_py() or 1)
+        self._slots = SLOTS
         self._floor, self._pairs, self._pool = 1, _pairs(1), np.empty(1, np.uint32)
         if before is not None:
             self._replay(*before)
@@ -166,13 +172,17 @@ class _Run:
         self._text = self._text[: self._size]
         self._block = np.zeros((self._size >> machine.BLOCK_SHIFT) + 2, np.int32)
         machine.index_classes(self._ends, self._block)
-        keys, sums, places = machine.count_pairs(self._text, self._size, self._edge, self._ends, self._weights, 2**12)
-        machine.eligible(keys, sums, self._vocabulary, self._token_bytes_max, self._refuse)
-        if sums.max(initial=0) < self._pair_count_min:
+        if self.made == 0:
+            table = machine.count_byte_pairs(self._text, self._size, BASE, self._ends, self._weights)
+        else:
+            table = machine.count_pairs(self._text, self._size, self._edge, self._ends, self._weights, self._slots)
+            self._slots = len(table)
+        machine.drop_unmergeable(table, self._vocabulary, self._token_bytes_max, self._refuse)
+        if table[:, 1].max(initial=0) < self._pair_count_min:
             return False
-        self._floor = _floor(sums, self._wanted - ids, self._pair_count_min)
-        chosen = np.flatnonzero(sums >= self._floor)
-        self._index(keys[chosen] - machine.ONE, sums[chosen], places[chosen])
+        self._floor = _floor(table[:, 1], self._wanted - ids, self._pair_count_min)
+        chosen = table[table[:, 1] >= self._floor]
+        self._index((chosen[:, 0] - 1).astype(np.uint64), chosen[:, 1], chosen[:, 2])
         return True
 
     def merge(self) -> int:
@@ -221,13 +231,18 @@ def _text(counts: count.Counts, edge: int) -> tuple[np.ndarray, np.ndarray, np.n
         )
     order = np.argsort(-counts.counts, kind="stable")
     text = np.empty(size, np.int32)
-    ids = np.zeros(256, np.int32)
-    for place, letter in enumerate(sorted(spec.bytes_of_characters())):
-        ids[spec.bytes_of_characters()[letter]] = len(spec.SPECIALS) + place
-    machine.fill(data, bounds, order, ids, edge, text)
+    machine.fill(data, bounds, order, _byte_ids(), edge, text)
     weights, first = np.unique(-counts.counts[order], return_index=True)
     ends = np.cumsum(np.diff(bounds)[order] + 1)[np.append(first[1:], len(order)) - 1] if len(order) else first
     return text, ends.astype(np.int64), -weights
+
+
+def _byte_ids() -> np.ndarray:
+    """The id of each byte, int32 [256]: behind the special tokens, in the order of the visible characters."""
+    ids = np.zeros(256, np.int32)
+    for place, letter in enumerate(sorted(spec.bytes_of_characters())):
+        ids[spec.bytes_of_characters()[letter]] = len(spec.SPECIALS) + place
+    return ids
 
 
 def _vocabulary(vocab_size: int) -> machine.Vocabulary:
@@ -242,10 +257,10 @@ def _vocabulary(vocab_size: int) -> machine.Vocabulary:
 
 def _floor(sums: np.ndarray, wanted: int, pair_count_min: int) -> int:
     """The count down to which a phase follows pairs; any would be exact, this one keeps the index small."""
-    floor = int(sums.max()) // FALL
-    if wanted < len(sums):
-        floor = max(floor, int(SPARE * np.partition(sums, len(sums) - wanted)[len(sums) - wanted]))
-    return max(floor, pair_count_min)
+    floor = max(int(sums.max()) // FALL, pair_count_min)
+    if len(followed := sums[sums >= floor]) > wanted:
+        floor = max(floor, int(SPARE * np.partition(followed, len(followed) - wanted)[len(followed) - wanted]))
+    return floor
 
 
 def _pairs(room: int) -> machine.Pairs:

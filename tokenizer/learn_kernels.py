@@ -135,56 +135,68 @@ def special_of(left, right, vocabulary):
 
 
 @kernel.compiled
-def count_pairs(text, n, edge, ends, weights, first_slots):
-    """All pairs of compacted text.
-
-    returns keys uint64 [slots] (+1; 0 = empty), counts int64 [slots], occurrences int64 [slots]
-    """
-    size, used = first_slots, 0
-    keys, counts, places = np.zeros(size, np.uint64), np.zeros(size, np.int64), np.zeros(size, np.int64)
-    mask = np.uint64(size - 1)
+def count_byte_pairs(text, n, base, ends, weights):
+    """As `count_pairs`, of text that nothing was merged in: every id is below `base`, but the edge."""
+    table = np.zeros((base * base, 3), np.int64)
     c = 0
+    for p in range(n - 1):
+        while c < len(ends) - 1 and p >= ends[c]:
+            c += 1
+        left, right = text[p], text[p + 1]
+        if left < base and right < base:
+            row = table[left * base + right]
+            row[0] = _key(left, right) + ONE
+            row[1] += weights[c]
+            row[2] += 1
+    return table
+
+
+@kernel.compiled
+def count_pairs(text, n, edge, ends, weights, size):
+    """All pairs of compacted text, in an open-addressing table that begins with `size` slots, a power of two.
+
+    returns int64 [slots, 3]: left id << 32 | right id, plus 1 (0 = empty slot); how often it comes; in how many places
+    """
+    used, c = 0, 0
+    table, mask = np.zeros((size, 3), np.int64), np.uint64(size - 1)
     for p in range(n - 1):
         while c < len(ends) - 1 and p >= ends[c]:
             c += 1
         left, right = text[p], text[p + 1]
         if left == edge or right == edge:
             continue
-        key = _key(left, right) + ONE
-        at = _slot(key, mask)
-        while keys[at] != 0 and keys[at] != key:
+        key = np.int64(_key(left, right) + ONE)
+        at = _slot(np.uint64(key), mask)
+        while table[at, 0] != 0 and table[at, 0] != key:
             at = (at + 1) & (size - 1)
-        if keys[at] == 0:
-            keys[at] = key
+        if table[at, 0] == 0:
+            table[at, 0] = key
             used += 1
-        counts[at] += weights[c]
-        places[at] += 1
+        table[at, 1] += weights[c]
+        table[at, 2] += 1
         if 2 * used > size:
             size *= 2
             mask = np.uint64(size - 1)
-            more, more_counts, more_places = (
-                np.zeros(size, np.uint64),
-                np.zeros(size, np.int64),
-                np.zeros(size, np.int64),
-            )
-            for old in range(len(keys)):
-                if keys[old] != 0:
-                    at = _slot(keys[old], mask)
-                    while more[at] != 0:
+            wider = np.zeros((size, 3), np.int64)
+            for old in range(len(table)):
+                if table[old, 0] != 0:
+                    at = _slot(np.uint64(table[old, 0]), mask)
+                    while wider[at, 0] != 0:
                         at = (at + 1) & (size - 1)
-                    more[at], more_counts[at], more_places[at] = keys[old], counts[old], places[old]
-            keys, counts, places = more, more_counts, more_places
-    return keys, counts, places
+                    for k in range(3):
+                        wider[at, k] = table[old, k]
+            table = wider
+    return table
 
 
 @kernel.compiled
-def eligible(keys, counts, vocabulary, token_bytes_max, refuse):
-    """Set to 0 the counts of the pairs that may not merge."""
-    for i in range(len(keys)):
-        if keys[i] != 0:
-            key = keys[i] - ONE
+def drop_unmergeable(table, vocabulary, token_bytes_max, refuse):
+    """Set to 0 how often those pairs come that may not merge."""
+    for i in range(len(table)):
+        if table[i, 0] != 0:
+            key = np.uint64(table[i, 0]) - ONE
             if not may_merge(np.int64(key >> HALF), np.int64(key & LOW), vocabulary, token_bytes_max, refuse):
-                counts[i] = 0
+                table[i, 1] = 0
 
 
 @kernel.compiled

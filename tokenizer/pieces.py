@@ -15,6 +15,12 @@ from roots import kernel, utf8
 from tokenizer import spec
 
 SPACE = np.uint8(0x20)
+PACKED_BYTES = 24  # pieces of up to so many bytes are compared as three numbers
+GOLDEN, MIX = (
+    np.uint64(0x9E3779B97F4A7C15),
+    np.uint64(0xD6E8FEB86659FD93),
+)  # 2^64 over the golden ratio; odd, no pattern
+HALF, ALL, ZERO = np.uint64(32), np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0)
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +72,37 @@ def piece_end(data, i, end):
         width = separator(data, i, end) if i < end else 0
     # the last space goes with the word behind it
     return last if i < end and data[last] == SPACE else i
+
+
+@kernel.compiled
+def word(data, start, end):
+    """Up to eight bytes from `start` on as a little-endian number; zeros for what lies at or behind `end`."""
+    value = ZERO
+    if start + 8 <= len(data):
+        for k in range(8):  # the compiler makes one load of it
+            value |= np.uint64(data[start + k]) << np.uint64(8 * k)
+        return value if end - start >= 8 else value & (ALL >> np.uint64(64 - 8 * (end - start)))
+    for k in range(min(8, end - start)):
+        value |= np.uint64(data[start + k]) << np.uint64(8 * k)
+    return value
+
+
+@kernel.inlined
+def blend(h, value):
+    """A step of hashing: multiplicative, with the upper bits brought down."""
+    h = (h ^ value) * GOLDEN
+    return h ^ (h >> HALF)
+
+
+@kernel.compiled
+def packed(data, start, end):
+    """A piece of at most PACKED_BYTES as three numbers, and a 64-bit hash of it."""
+    size = end - start
+    a = word(data, start, end)
+    b = word(data, start + 8, end) if size > 8 else ZERO
+    c = word(data, start + 16, end) if size > 16 else ZERO
+    h = blend(blend(blend(np.uint64(size) * MIX, a), b), c) * MIX
+    return a, b, c, h ^ (h >> HALF)
 
 
 def cut(text: pa.StringArray) -> pa.ListArray:

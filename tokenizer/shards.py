@@ -1,6 +1,7 @@
 """Token shards: documents of ids in a pair of files that Megatron-LM and its descendants read.
 
     PREFIX.bin    the ids of all documents back to back, uint16 or int32, nothing else
+    PREFIX.lineage.parquet    document, shard, first, tokens: which document each run of tokens is (`Lineage`)
     PREFIX.idx    where each document starts, all little-endian:
 
     offset     type       value
@@ -32,6 +33,8 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1
@@ -206,6 +209,76 @@ class Shard:
         if sequence == len(self.offsets):
             return len(self.tokens)
         return int(self.offsets[sequence]) // self.dtype.itemsize
+
+
+LINEAGE = pa.schema(
+    [
+        pa.field("document", pa.string(), nullable=False),  # its id in the corpus
+        pa.field("shard", pa.dictionary(pa.int32(), pa.string()), nullable=False),  # name of the prefix
+        pa.field("first", pa.int64(), nullable=False),  # number of its first token in the shard
+        pa.field("tokens", pa.int32(), nullable=False),  # the end-of-document token included
+    ]
+)
+
+
+class Lineage:
+    """Writes PREFIX.lineage.parquet beside a shard: a row for each document, in the shard's order."""
+
+    def __init__(self, prefix: Path):
+        self._prefix = prefix
+        self._documents: list[pa.StringArray] = [pa.array([], pa.string())]
+        self._tokens: list[np.ndarray] = [np.empty(0, np.int64)]
+
+    def add(self, documents: pa.StringArray, lengths: np.ndarray) -> None:
+        """Documents that `Writer.add` got, with their tokens, the end-of-document one not counted: int [docs]."""
+        filled = lengths > 0
+        self._documents.append(documents.filter(pa.array(filled)))
+        self._tokens.append(lengths[filled] + 1)
+
+    def close(self) -> None:
+        tokens = np.concatenate(self._tokens)
+        shard = pa.DictionaryArray.from_arrays(np.zeros(len(tokens), np.int32), pa.array([self._prefix.name]))
+        columns = [pa.concat_arrays(self._documents), shard, np.cumsum(tokens) - tokens, tokens.astype(np.int32)]
+        pq.write_table(
+            pa.table(columns, LINEAGE),
+            lineage_path(self._prefix),
+            compression="zstd",
+            use_dictionary=["shard"],
+            write_page_checksum=True,
+        )
+
+
+def lineage_path(prefix: Path) -> Path:
+    """PREFIX.lineage.parquet."""
+    return prefix.with_name(f"{prefix.name}.lineage.parquet")
+
+
+def lineage(shard: Shard) -> pa.Table | None:
+    """The documents of a shard, None where no file says; raises ValueError where it does not fit the index."""
+    path = lineage_path(shard.prefix)
+    if not path.is_file():
+        return None
+    table = pq.read_table(path, page_checksum_verification=True)
+    starts = shard.offsets[shard.doc_idx[:-1]] // shard.dtype.itemsize
+    tokens = np.add.reduceat(shard.lengths, shard.doc_idx[:-1]) if len(shard) else shard.lengths[:0]
+    if not (np.array_equal(table["first"], starts) and np.array_equal(table["tokens"], tokens)):
+        raise ValueError(
+            f"{path}: {len(table):,} documents that are not those of {idx_path(shard.prefix)}; the two are not of one "
+            "run, or one is altered: write the shard again"
+        )
+    return table
+
+
+def trace(shard: Shard, token: int) -> tuple[int, int]:
+    """The document that a token of the shard belongs to, and the token's place in it.
+
+    raises  IndexError for a token that the shard does not have
+    """
+    if not 0 <= token < len(shard.tokens):
+        raise IndexError(f"{shard.prefix}: token {token} of {len(shard.tokens)}")
+    starts = shard.offsets[shard.doc_idx[:-1]] // shard.dtype.itemsize
+    document = int(np.searchsorted(starts, token, side="right")) - 1
+    return document, token - int(starts[document])
 
 
 def merge(prefixes: Sequence[Path], prefix: Path) -> Written:

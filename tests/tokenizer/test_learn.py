@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers, trainers
 
 from tokenizer import count, encode, learn, spec
-from tokenizer import learn_kernels as machine
 
 STRIKES = "a<s>b</s> c<pad>d<unk> <s></s> " * 200
 WORDS = " ".join(["low"] * 5 + ["lower"] * 2 + ["newest"] * 6 + ["widest"] * 3)
@@ -202,8 +201,7 @@ def test_a_checkpoint_of_other_counts_and_a_file_that_is_none_are_refused(tmp_pa
 
 def test_small_rooms_grow_without_changing_the_merges(volume, monkeypatch):
     want = learned(volume[:30], 2_000).merges.tolist()
-    narrow = machine.count_pairs
-    monkeypatch.setattr(machine, "count_pairs", lambda *given: narrow(*given[:-1], 4))
+    monkeypatch.setattr(learn, "SLOTS", 4)
     monkeypatch.setattr(learn, "ROOM", 1.0)
     assert learned(volume[:30], 2_000).merges.tolist() == want
 
