@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 	@echo "Look at:"
 	@echo "  $(DEMO)/cards/README.md        the corpus card, and a data card for each source"
 	@echo "  $(DEMO)/corpus                 the corpus, Parquet by language and source"
-	@echo "  $(DEMO)/tokenizer/report.md    bytes per token by language"
+	@echo "  $(DEMO)/tokenizer-report       the tokenizer by language: report.html, and its card"
 	@echo "  $(DEMO)/model                  the log with the loss, the checkpoints"
 	@echo "  $(BIN)/roots inspect $(DEMO)   what was removed, and why"
 

@@ -15,8 +15,8 @@ SPEED = {
     "dedup": 60.0,
     "redact": 45.0,
     "cards": 1000.0,
-    "tokenizer": 1.0,
-    "shards": 1.8,
+    "tokenizer": 15.0,
+    "shards": 20.0,
 }
 # bytes written for a byte of text: zstd Parquet at level 3, band keys, int32 ids
 DISK = {"ingest": 0.45, "clean": 0.45, "annotate": 0.45, "dedup": 0.25, "redact": 0.45, "shards": 1.1}

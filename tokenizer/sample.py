@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from roots import exact
 
@@ -67,6 +68,6 @@ def chosen(ids: pa.StringArray, ratio: float, held_out_ratio: float, seed: int) 
     returns sampled bool [docs], held_out bool [docs] (a part of sampled)
     Departure: the original drew from each source by a child of SeedSequence(42), which needs the source in one place.
     """
-    keys = exact.text_keys(ids) ^ exact.text_keys(pa.array([f"tokenizer sample {seed}"]))[0]
+    keys = exact.text_keys(pc.binary_join_element_wise(f"{seed} ", ids, ""))
     sampled = keys[:, 0].astype(np.float64) < ratio * WHOLE
     return sampled, sampled & (keys[:, 1].astype(np.float64) < held_out_ratio * WHOLE)
