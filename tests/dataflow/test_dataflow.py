@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import manifest, path, recipe, run, runner, stage, storage, verify, workers
+from pipelines import conductor, manifest, path, recipe, run, runner, stage, storage, verify, workers
 
 
 def tree(output: storage.Place) -> dict[str, str]:
@@ -125,3 +128,24 @@ def test_a_jobs_graph_stays_small_however_many_tasks_are_left(tasks: int, small_
     job = runner._Job(path.find("clean"), left, context, runner.Engine(), None)
     assert len(job.pipeline().to_runner_api().SerializeToString()) < 1_000_000
     assert set(left) <= {number for span in job._spans for number in range(*span)}
+
+
+@pytest.mark.slow
+def test_a_template_job_conducts_the_whole_run(
+    service: tuple[Any, list[str]], gcs: str, small_recipe: Path, local: stage.Context, wheel: Path
+) -> None:
+    fake, options = service
+    output = f"{gcs}/flow/conducted"
+    of_run = [f"--recipe={small_recipe}", f"--output={output}", f"--input={gcs}/flow/in", "--until=ingest"]
+    conductor.main([*of_run, *options, f"--extra_package={wheel}", "--job_name=conductor"])
+    states = [(job["name"].rpartition("-")[0] or job["name"], job["state"]) for job in fake.jobs.values()]
+    assert states == [("conductor", "JOB_STATE_DONE"), ("roots-documents", "JOB_STATE_DONE")]
+    expected = {name: digest for name, digest in tree(local.output).items() if name.startswith("documents/")}
+    assert {name: digest for name, digest in tree(storage.at(output)).items() if name in expected} == expected
+
+
+def test_the_template_names_what_the_conductor_takes() -> None:
+    root = Path(__file__).parents[2] / "deploy" / "dataflow"
+    told = {parameter["name"] for parameter in json.loads((root / "template.json").read_text())["parameters"]}
+    own = set(re.findall(r'"--(\w+)"', inspect.getsource(conductor.main))) - {"runner", "set", "template_location"}
+    assert told - {"sdk_container_image"} == own

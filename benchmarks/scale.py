@@ -1,0 +1,121 @@
+"""The corpus path on growing amounts of text: CPU seconds and memory by size, beside what `roots plan` foretold.
+
+    python -m benchmarks.scale ../shared/corpus 1 2 4 10          gigabytes of text, each a run of its own
+
+The text is that of the folder's documents, in turn, and again until there is enough; in each repetition a number of
+its own follows every eighth word, so that no copy is a near duplicate of another. Input and output are removed as soon
+as a size is done. Time is CPU of the run and its workers; memory is the peak of the largest process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import orjson
+import zstandard
+
+from pipelines import estimate, ingest, manifest, recipe, stage
+
+FILE_BYTES = 256 * 2**20  # text of a file
+EIGHTH = re.compile(r"((?:\S+\s+){8})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of sources lm_<language>_<name> to repeat")
+    parser.add_argument("gigabytes", nargs="+", type=float)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--until", default="redact")
+    parser.add_argument("--work", type=Path, help="where to work; default: a temporary folder")
+    arguments = parser.parse_args()
+    print(
+        f"{'GB':>6} {'documents':>10} {'CPU s':>8} {'MB/s':>6} {'plan s':>8} {'error':>6} {'MB peak':>8} {'disk GB':>8}"
+    )
+    sizes, times = [], []
+    for gigabytes in arguments.gigabytes:
+        with tempfile.TemporaryDirectory(dir=arguments.work) as work:
+            row = measured(arguments.folder, gigabytes * 1e9, Path(work), arguments.workers, arguments.until)
+        sizes.append(row[0])
+        times.append(row[2])
+        text, documents, cpu, foretold, peak, disk = row
+        print(
+            f"{text / 1e9:>6.2f} {documents:>10,} {cpu:>8.0f} {text / 1e6 / cpu:>6.1f} {foretold:>8.0f} "
+            f"{foretold / cpu - 1:>+6.0%} {peak / 1e6:>8,.0f} {disk / 1e9:>8.2f}",
+            flush=True,
+        )
+    if len(sizes) > 1:
+        power = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+        print(f"time grows as size to the power of {power:.3f}")
+
+
+def measured(
+    folder: Path, size: float, work: Path, workers: int, until: str
+) -> tuple[int, int, float, float, int, int]:
+    """(bytes of text, documents, CPU s, CPU s that the plan foretold, peak bytes of a process, bytes written)."""
+    generate(folder, work / "text", size)
+    override = f"sources.folder={work / 'text'}"
+    context = stage.Context(work / "out", recipe.load(Path("folder.toml"), [override]))
+    foretold = estimate.cpu_seconds(context, until, workers)
+    command = [sys.executable, "-m", "pipelines", "run", "folder.toml", "--set", override, "--until", until]
+    timed = ["-c", MEASURE, *command[1:], "--workers", str(workers), "--output", str(work / "out")]
+    told = subprocess.run([sys.executable, *timed], check=True, capture_output=True, text=True).stdout
+    cpu, peak = told.split()
+    counts = manifest.total(part.counts for part in context.manifests("documents"))
+    disk = sum(file.stat().st_size for file in (work / "out").rglob("*") if file.is_file())
+    return counts.text_bytes_kept, counts.kept, float(cpu), foretold, int(peak), disk
+
+
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, *sys.argv[1:]], check=True, stderr=subprocess.DEVNULL)
+of = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(of.ru_utime + of.ru_stime, of.ru_maxrss * 1024)
+"""
+
+
+def generate(folder: Path, target: Path, size: float) -> None:
+    """Write about `size` bytes of text, spread over the folder's sources as they are, in files of .jsonl.zst."""
+    sources: dict[tuple[str, str], list[str]] = {}
+    for source, text in documents(folder):
+        sources.setdefault(source, []).append(text)
+    whole = sum(len(text.encode()) for texts in sources.values() for text in texts)
+    repetitions = max(1, round(size / whole))
+    packer = zstandard.ZstdCompressor(level=1)
+    for (name, _), texts in sources.items():
+        (target / name).mkdir(parents=True)
+        with contextlib.ExitStack() as files:
+            written = FILE_BYTES
+            number = 0
+            for repetition in range(repetitions):
+                for text in texts:
+                    if written >= FILE_BYTES:
+                        files.close()
+                        path = target / name / f"part-{number:05d}.jsonl.zst"
+                        file = files.enter_context(packer.stream_writer(path.open("wb")))
+                        out = files.enter_context(io.BufferedWriter(file, 2**20))
+                        number, written = number + 1, 0
+                    said = EIGHTH.sub(rf"\g<1>{repetition} ", text) if repetition else text
+                    written += out.write(orjson.dumps({"text": said}) + b"\n")
+
+
+def documents(folder: Path) -> Iterator[tuple[tuple[str, str], str]]:
+    """((source, language), text) of a folder's documents."""
+    plan_of = recipe.load(Path("folder.toml"), [f"sources.folder={folder}"])
+    context = stage.Context(Path(), plan_of)
+    for task in ingest.plan(context):
+        for batch in ingest.documents(task, context, stage.Rejects(task.source)):
+            for text in batch.column("text").to_pylist():
+                yield (task.source, task.language), text
+
+
+if __name__ == "__main__":
+    main()
