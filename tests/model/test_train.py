@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from model import checkpoint, choices, export, train
-from tokenizer import mix
+from model import assemble, batches, checkpoint, choices, config, export, guard, parallel, train
+from tokenizer import encode, mix
+
+ALONE = parallel.World(rank=0, size=1, device=torch.device("cpu"))
 
 
 @pytest.fixture
@@ -150,6 +152,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_update(options, saved
     last = checkpoint.found(options.output / "checkpoints")[-1]
     assert len(rows(options.output)) - 1 == int(last.name[5:])
     assert all(np.isfinite(np.frombuffer(value, np.float32)).all() for value in saved_tensors(last).values())
+
+
+def test_no_checkpoint_is_made_in_a_spike_and_one_that_lasts_ends_the_run(options, monkeypatch):
+    """With a border of -10 nats every loss after the first four is a spike."""
+    monkeypatch.setattr(guard, "WINDOW", 4)
+    monkeypatch.setattr(guard, "RISE", -10.0)
+    options = dataclasses.replace(options, checkpoint_every=2, steps=70)
+    with pytest.raises(
+        guard.LossSpike, match=r"step 54: the loss is .* for 50 steps; the last checkpoint is from before"
+    ):
+        train.train(options, quiet)
+    assert [path.name for path in checkpoint.found(options.output / "checkpoints")] == [
+        "step-00000002",
+        "step-00000004",
+    ]
 
 
 def test_a_mix_file_decides_what_is_read(options):
@@ -289,3 +306,45 @@ def test_whatever_a_kill_leaves_behind_the_run_ends_with_the_same_bits(options, 
     assert train.train(options, said.append)
     assert f"step {max(step, 0)} of 12" in said[0]
     assert outcome(options.output) == before
+
+
+def test_the_first_steps_are_those_of_transformers(options):
+    """The referee: the same first weights, samples, schedule, clip and AdamW, transformers' own model and loss."""
+    import transformers
+
+    options = dataclasses.replace(options, steps=12)
+    train.train(options, quiet)
+    ours = [float(row[2]) for row in rows(options.output)[1:]]
+
+    encoder = encode.Encoder(options.tokenizer, special_collisions="allow")
+    first, _ = assemble.build(config.size("nano", encoder.vocab_size), ALONE, seed=options.seed)
+    shape = first.config
+    model = transformers.BloomForCausalLM(
+        transformers.BloomConfig(
+            vocab_size=shape.vocabulary, hidden_size=shape.hidden, n_layer=shape.layers, n_head=shape.heads
+        )
+    )
+    model.load_state_dict({export.PREFIX + n: v for n, v in first.state_dict().items()}, strict=False)
+    model.tie_weights()
+    parts = batches.divide(options.shards, options.eval_share).train
+    mixture = batches.Mixture(parts, options.samples, options.sequence, options.seed, encoder.vocab_size)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
+    theirs = []
+    for step in range(12):
+        ids = torch.from_numpy(mixture.batch(4 * step, 4))
+        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
+        adamw.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rate = 3e-3 * step  # warm-up over 4 samples: one step
+        if step:
+            progress = (4 * step - 4) / (48 - 4)
+            rate = 3e-4 + (3e-3 - 3e-4) * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in adamw.param_groups:
+            group["lr"] = rate
+        adamw.step()
+        theirs.append(loss.item())
+    assert ours == pytest.approx(theirs, rel=1e-4)
