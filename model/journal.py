@@ -19,7 +19,8 @@ class Step:
     gradient_norm  before clipping
     seconds        of the step, saving and evaluation apart
     model_tflops, hardware_tflops  TFLOP/s of a device by `config.token_flops` and `config.hardware_flops`
-    joules         that the GPUs drew during the step; null without a GPU that tells
+    joules         that the GPUs drew since the row before, all that happened in between included; null without a
+                   GPU that tells
     """
 
     step: int

@@ -103,7 +103,8 @@ def spread(model: bloom.Bloom, way: str, where: World) -> nn.Module:
         devices = [where.device.index] if where.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
     mesh = device_mesh.init_device_mesh(where.device.type, (where.size,))
-    policy = fsdp.MixedPrecisionPolicy(param_dtype=model.dtype, reduce_dtype=torch.float32)
+    # what goes into a block is of the right type already; ALiBi's slopes are to stay float32
+    policy = fsdp.MixedPrecisionPolicy(model.dtype, torch.float32, cast_forward_inputs=False)
     for block in model.h:
         fsdp.fully_shard(block, mesh=mesh, mp_policy=policy)
     fsdp.fully_shard(model, mesh=mesh, mp_policy=policy)

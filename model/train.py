@@ -125,7 +125,14 @@ def _start(options: choices.Options, where: parallel.World) -> Run:
     model, module = assemble.build(
         shape, where, seed=options.seed, way=way, attend=options.attention, losing=options.loss, recompute=recompute
     )
-    mixture = _together(where, lambda: _mixture(options, division, encoder.vocab_size))
+    if not where.first:
+        where.wait()  # the first process makes the index, the others find it
+    index = options.output / "index"
+    mixture = batches.Mixture(
+        division.train, options.samples, options.sequence, options.seed, encoder.vocab_size, index
+    )
+    if where.first:
+        where.wait()
     return Run(
         options=options,
         where=where,
@@ -159,18 +166,6 @@ def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.Wo
     return way, options.micro or fits.micro, fits.recompute if options.recompute < 0 else options.recompute
 
 
-def _mixture(options: choices.Options, division: batches.Division, vocab_size: int) -> batches.Mixture:
-    index = options.output / "index"
-    return batches.Mixture(division.train, options.samples, options.sequence, options.seed, vocab_size, index)
-
-
-def _together(where: parallel.World, make: Callable[[], batches.Mixture]) -> batches.Mixture:
-    """What the first process makes on the disk and the others then find there."""
-    made = make() if where.first else None
-    where.wait()
-    return made if made is not None else make()
-
-
 def _resume(run: Run, say: Say) -> None:
     """Go to the newest checkpoint, if there is one."""
     if run.where.first:
@@ -190,8 +185,7 @@ def _steps(run: Run, say: Say) -> bool:
     options = run.options
     parameters = run.model.config.parameters()
     say(f"{options.size}: {parameters:,} parameters, step {run.step} of {options.steps}, on {_machine(run)}")
-    with contextlib.ExitStack() as stack:
-        records = stack.enter_context(journal.Records(options.output, run.step, options.tensorboard, run.where.first))
+    with journal.Records(options.output, run.step, options.tensorboard, run.where.first) as records:
         run.where.wait()  # the first process has cut the log back to this step
         for earlier in records.steps():
             run.guard.see(int(earlier["step"]), float(earlier["loss"]))
@@ -246,7 +240,7 @@ def _backward(run: Run, batch: int) -> Tensor:
     """Gradients of the mean loss over the next `batch` samples, in micro-batches; returns that mean, nats per
     token, of all processes.
 
-    A micro-batch has always the same shape: the last one is filled up with rows that are not scored.
+    Compiled blocks know one shape: the last micro-batch is filled up with rows that are not scored.
     """
     run.adamw.zero_grad()
     first, share = run.mine(run.samples)
@@ -261,7 +255,7 @@ def _backward(run: Run, batch: int) -> Tensor:
     for start in range(0, share, run.micro):
         part = ids[start : start + run.micro].to(run.where.device, non_blocking=True)
         inputs, targets = part[:, :-1], part[:, 1:]
-        if len(part) < run.micro:
+        if len(part) < run.micro and run.model.compiled:
             inputs, targets = _filled(inputs, run.micro, 0), _filled(targets, run.micro, bloom.IGNORE)
         with parallel.summing(run.module, start + run.micro >= share):
             loss = run.module(inputs, targets) * scale
