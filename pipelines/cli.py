@@ -216,12 +216,16 @@ def pii_command(
     id_field: IdOption = "id",
     text_field: TextOption = "text",
     overrides: SetOption = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="16 to 64 random bytes that key the digests; by default drawn, in the output's redact.key."),
+    ] = None,
 ) -> None:
     """Redact personal data in plain files: writes the documents and spans.parquet (id, start, end, type, digest)."""
     with _faults():
         from pipelines import tools
 
-        typer.echo(tools.pii(files, output, id_field, text_field, overrides or []))
+        typer.echo(tools.pii(files, output, id_field, text_field, overrides or [], key_file))
 
 
 @sources_app.command("list")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import storage
-from roots import clean, quality, shingles, substring
+from roots import clean, pii_rules, quality, shingles, substring
 
 PACKAGE = "package:"  # a path inside the installed package, e.g. package:roots/models/langid.ftz
 
@@ -179,6 +179,9 @@ class Redact:
     preset: str
     tags: tuple[str, ...]  # in prose
     code_tags: tuple[str, ...]  # in the language "code"
+    stdnum: tuple[str, ...]  # modules of python-stdnum for further national identifiers; wants the extra `stdnum`
+    key_file: str  # a secret of 16 to 64 bytes for the digests of what was replaced; "" = none are written
+    pseudonyms: bool  # replace by PI:EMAIL:kdmf..., the same for the same value under the same key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +314,7 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
     sources = table.get("sources")
     options = sources.get("options") if isinstance(sources, dict) else None
     places = [(sources, "folder"), (table.get("language"), "model"), (table.get("tokenizer"), "file")]
+    places += [(table.get("redact"), "key_file")]
     places += [(part, "path") for part in options.values()] if isinstance(options, dict) else []
     judged = table.get("quality")
     listed, models = (judged.get(key) if isinstance(judged, dict) else None for key in ("flagged_words", "perplexity"))
@@ -450,6 +454,14 @@ def _check(recipe: Recipe, file: Path) -> None:
         (("dedup", "survivor"), {*recipe.dedup.survivor} <= {"priority", "length"}, "of 'priority' and 'length'"),
         (("dedup", "removed_share_max"), 0 <= recipe.dedup.removed_share_max <= 1, "from 0 to 1"),
         (("dedup", "num_perm"), 2 <= recipe.dedup.num_perm <= 1024, "from 2 to 1,024"),
+        (("redact", "tags"), {*recipe.redact.tags} <= {*pii_rules.TAGS}, f"of {', '.join(pii_rules.TAGS)}"),
+        (("redact", "code_tags"), {*recipe.redact.code_tags} <= {*pii_rules.TAGS}, f"of {', '.join(pii_rules.TAGS)}"),
+        (("redact", "preset"), recipe.redact.preset in pii_rules.PRESETS, f"one of {', '.join(pii_rules.PRESETS)}"),
+        (
+            ("redact", "pseudonyms"),
+            not recipe.redact.pseudonyms or bool(recipe.redact.key_file),
+            "false where redact.key_file is empty: who has no key could compute them",
+        ),
         (
             ("tokenizer", "vocab_size"),
             recipe.tokenizer.vocab_size >= 260,

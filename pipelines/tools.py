@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import annotate, ingest, manifest, progress, recipe, run, runner, stage, storage, substring
+from pipelines import annotate, ingest, manifest, progress, recipe, redact, run, runner, stage, storage, substring
 from roots import langid
 from roots import pii as personal
 from tokenizer import count as piece_count
@@ -60,35 +62,45 @@ def _spans(context: stage.Context) -> pa.Table:
     return found
 
 
-def pii(files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str]) -> str:
-    """Write output/documents.parquet (redacted) and output/spans.parquet (id, start, end, type, text digest)."""
+def pii(
+    files: list[Path], output: Path, id_field: str, text_field: str, overrides: list[str], key_file: Path | None
+) -> str:
+    """Write output/documents.parquet (redacted) and output/spans.parquet (id, start, end, type, keyed digest).
+
+    Without a key of the user's one is drawn and kept at output/redact.key, where a second call finds it.
+    """
+    if not any(override.startswith("redact.key_file=") for override in overrides):
+        overrides = [*overrides, f"redact.key_file={(key_file or output / 'redact.key').resolve()}"]
     plan_of = _recipe(files, id_field, text_field, overrides)
-    tags: dict[str, int] = {}
+    settings_of = plan_of.redact
+    output.mkdir(parents=True, exist_ok=True)
+    if settings_of.key_file == str((output / "redact.key").resolve()):
+        _draw_key(output / "redact.key")
+    key = redact.secret(settings_of)
+    tags: Counter[str] = Counter()
     documents, spans = [], []
     for batch in _documents(plan_of):
         text = batch.column("text")
-        found = personal.find(text, plan_of.redact.tags, preset=plan_of.redact.preset)
-        where = personal.code_point_spans(text, found)
+        found = redact.find(text, settings_of.tags, settings_of)
         ids = pa.array([_own_id(identity) for identity in batch.column("id").to_pylist()], pa.string())
-        spans.append(
-            pa.table(
-                {
-                    "id": ids.take(where["row"]),
-                    "start": where["start"],
-                    "end": where["end"],
-                    "type": where["type"],
-                    "digest": where["digest"],
-                }
-            )
-        )
-        documents.append(pa.table({"id": ids, "text": personal.redact(text, found), "meta": batch.column("meta")}))
-        for tag, count in personal.tag_counts(found).items():
-            tags[tag] = tags.get(tag, 0) + count
-    output.mkdir(parents=True, exist_ok=True)
+        spans.append(redact.span_rows(ids, text, found, key))
+        text = personal.redact(text, found, key if settings_of.pseudonyms else b"")
+        documents.append(pa.table({"id": ids, "text": text, "meta": batch.column("meta")}))
+        tags.update(personal.tag_counts(found))
     _write_parquet(output / "documents.parquet", pa.concat_tables(documents))
     _write_parquet(output / "spans.parquet", pa.concat_tables(spans))
-    counted = ", ".join(f"{tag} {count:,}" for tag, count in sorted(tags.items()))
-    return f"{sum(tags.values()):,} spans ({counted}) in {sum(map(len, documents)):,} documents, written to {output}"
+    counted = ", ".join(f"{tag} {count:,}" for tag, count in sorted(tags.items())) or "nothing found"
+    return (
+        f"{tags.total():,} spans ({counted}) in {sum(map(len, documents)):,} documents, written to {output}; "
+        f"digests under {settings_of.key_file}: keep it apart from what you publish"
+    )
+
+
+def _draw_key(file: Path) -> None:
+    """Write a new key that its owner alone can read, unless there is one."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_bytes(secrets.token_bytes(personal.KEY_MAX))
 
 
 def langid_train(files: list[Path], output: Path, dim: int, epoch: int, seed: int) -> str:

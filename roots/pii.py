@@ -76,13 +76,20 @@ class Spans:
         return len(self.row)
 
 
-def find(text: pa.StringArray, tags: Sequence[str] = TAGS, preset: str = "default", pseudonyms: bool = False) -> Spans:
+def find(
+    text: pa.StringArray,
+    tags: Sequence[str] = TAGS,
+    preset: str = "default",
+    pseudonyms: bool = False,
+    stdnum: Sequence[str] = (),
+) -> Spans:
     """The personal data in each document, as the module's docstring says.
 
     text        [docs] utf8, no nulls
     tags        any of TAGS; of these the preset looks for those that it has
     pseudonyms  whether `redact` will be given a key: what its longer placeholders uncover is found too
-    raises      ValueError for a tag or preset that does not exist
+    stdnum      modules of python-stdnum that say what else is a NATIONAL_ID, e.g. "mu.nid" (`library_ids`)
+    raises      ValueError for a tag, preset or module that does not exist
     """
     for tag in tags:
         if tag not in TAGS:
@@ -93,7 +100,8 @@ def find(text: pa.StringArray, tags: Sequence[str] = TAGS, preset: str = "defaul
         return _spans([])
     original = preset == "roots-original"
     windows = pii_original.windows(text) if original else pii_scan.windows(data, offsets, users="USER" in wanted)
-    finders = [row for row in (pii_original.FINDERS if original else FINDERS) if row[0] in wanted]
+    library = (("NATIONAL_ID", pii_scan.NUMBER, pii_numbers.library_ids(stdnum)),) if stdnum else ()
+    finders = [row for row in (pii_original.FINDERS if original else (*FINDERS, *library)) if row[0] in wanted]
     held = ":" + "a" * PSEUDONYM_CHARS if pseudonyms else ""
     return _spans([span for window in windows for span in _search(window, finders, held)])
 

@@ -21,8 +21,8 @@ HANDLE_MIN = 3  # characters of a user name after its '@'; the original's patter
 
 # Before four numbers with dots that are no address.
 NUMBERED = re.compile(
-    r"(?:version|versión|versão|versi|phiên bản|ver|release|build|firmware|driver|section|chapter|clause|article"
-    r"|rfc|oid|v|§|版本|版|संस्करण|إصدار|الإصدار)[.:]? ?\Z",
+    r"(?<![A-Za-z])(?:version|versión|versão|versi|versió|bertsioa?|phiên bản|toleo|ver|release|build|firmware|driver"
+    r"|section|chapter|clause|article|rfc|oid|v|§|版本|版|संस्करण|إصدار|الإصدار)[.:]? ?\Z",
     re.IGNORECASE,
 )
 

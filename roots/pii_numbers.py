@@ -8,9 +8,10 @@ prices, coordinates and numbers of papers have none of these.
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from roots import pii_checks, pii_rules
@@ -19,7 +20,8 @@ from roots.pii_scan import Window
 NATIONAL_DIGITS = (7, 12)  # least and most of a telephone number written without its country
 DATE = re.compile(
     r"(?:1[0-9]|20)\d\d([\-/. ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])(?!\d)"
-    r"|(?:0?[1-9]|[12]\d|3[01])([\-/. ])(?:0?[1-9]|[12]\d|3[01])\2(?:(?:1[0-9]|20)\d\d|\d\d)(?!\d)"
+    r"|(?:0?[1-9]|[12]\d|3[01])([\-/. ])(?:0?[1-9]|[12]\d|3[01])\2(?:1[0-9]|20)\d\d(?!\d)"
+    r"|(?:0?[1-9]|[12]\d|3[01])([\-/.])(?:0?[1-9]|[12]\d|3[01])\3\d\d(?!\d|\3)"
     r"|(?:1[0-9]|20)\d\d[\-/ ](?:1[0-9]|20)\d\d(?!\d)"
 )
 # What stands before numbers of other kinds, whatever their shape.
@@ -166,7 +168,7 @@ def _any_identifier() -> tuple[re.Pattern[str], re.Pattern[str], Words]:
     def shapes(column: str) -> re.Pattern[str]:
         first = pii_rules.beginning("0-9A-Zxyz", r"\w@#$€£/")
         either = "|".join(sorted({row[column] for row in rows if row[column]}))
-        return re.compile(rf"(?={first})(?<!\w[.,\-/])(?:{either})(?!\w)", re.ASCII)
+        return re.compile(rf"(?={first})(?<![\dA-Z][.,\-/])(?:{either})(?!\w)", re.ASCII)
 
     words = Words(word for row in rows if row["words"] for word in row["words"].split("|"))
     return shapes("alone"), shapes("with_word"), words
@@ -202,11 +204,40 @@ def _identified(window: Window, start: int, kind: Identifier) -> int:
     return found.end() if check is None or check(plain) else 0
 
 
+TOKEN = re.compile(
+    pii_rules.beginning("0-9A-Za-z", r"\w@#$€£/") + r"[0-9A-Za-z.\-/]{5,22}(?<=[0-9A-Za-z])(?!\w)", re.ASCII
+)
+
+
+def library_ids(modules: Sequence[str]) -> Callable[[Window], Iterator[tuple[int, int]]]:
+    """A finder of what python-stdnum (LGPL, the extra `stdnum`) accepts as one of its `modules`, after a word for one.
+
+    raises  ValueError where the library or a module of that name is not there
+    """
+    checks = []
+    for name in modules:
+        try:
+            checks.append(importlib.import_module(f"stdnum.{name}").is_valid)
+        except ModuleNotFoundError:
+            raise ValueError(
+                f"python-stdnum has no module {name!r} here; pip install 'bloom-roots[stdnum]', or correct the name"
+            ) from None
+    words = Words([*pii_rules.words("identifier"), *(name.rpartition(".")[2] for name in modules)])
+
+    def find(window: Window) -> Iterator[tuple[int, int]]:
+        for found in TOKEN.finditer(window.text):
+            told = sum(map(str.isdigit, found[0])) >= 4 and words.stand_in(window.before(found.start()))
+            if told and any(check(found[0]) for check in checks):
+                yield found.span()
+
+    return find
+
+
 # Telephones
 
 PHONE = re.compile(
     pii_rules.beginning(r"+(\d", r"\w@#$€£¥%\\+(") + r"(?<![\d)][.,:/\-].)(?:(?<=\+) ?\(?\d|(?<=\()\+?\d|(?<=\d))"
-    r"(?:(?:[ .\-/(]|\)[ .\-/]?|[ \-]\(|\) ?\(| - )?\d){5,17}+"
+    r"(?:(?:[ .\-/(]|\)[ .\-/]?|[ \-]\(|\) ?\(| - )?\d){5,17}"
     r"(?P<extension> ?(?:x|ext\.?) ?\d{1,5})?(?![\w%$€£])(?![.,:/\-]\d)",
     re.ASCII | re.IGNORECASE,
 )
@@ -223,22 +254,31 @@ TRUNK_DIGITS = (9, 11)  # least and most of a number with its trunk 0
 def phones(window: Window) -> Iterator[tuple[int, int]]:
     """Numbers after '+' with a country's code and length; of a shape used for telephones alone; or after a word."""
     for found in PHONE.finditer(window.text):
-        if _is_phone(found, window):
+        body, start = (
+            found[0][: found.start("extension") - found.start()] if found["extension"] else found[0],
+            found.start(),
+        )
+        if _is_phone(body, start, found.end(), window):
             yield found.span()
+            continue
+        # what follows after a space may be a number of its own
+        for space in reversed([place for place, c in enumerate(body) if c == " "]):
+            if body[space - 1].isdigit() and _is_phone(body[:space], start, start + space, window):
+                yield start, start + space
+                break
 
 
-def _is_phone(found: re.Match[str], window: Window) -> bool:
-    text = found[0][: found.start("extension") - found.start()] if found["extension"] else found[0]
+def _is_phone(text: str, start: int, end: int, window: Window) -> bool:
     digits = re.sub(r"\D", "", text)
-    if text.count("(") != text.count(")") or len(set(digits)) < 3 or re.fullmatch(r"\+?\d+\.\d+", text):
+    if len(digits) < NATIONAL_DIGITS[0] or text.count("(") != text.count(")") or len(set(digits)) < 3:
         return False
-    if OTHER_NUMBER.search(window.before(found.start(), 24)):
+    if re.fullmatch(r"\+?\d+\.\d+", text) or OTHER_NUMBER.search(window.before(start, 24)):
         return False
     if "+" in text:
         return _international(digits, "(0)" in text)
     if pii_checks.isbn(digits) and (len(digits) == 13 or re.fullmatch(r"(?:\d+[ -]){3}\d", text)):
         return False
-    if DATE.match(text) or re.search(r"(?:\A|\D)\d\D\d(?:\D|\Z)", text):
+    if DATE.match(text) or re.search(r"(?:\A|\D)\d\D\d(?:\D|\Z)", text) or ("." in text and "-" in text):
         return False
     low, high = TRUNK_DIGITS if text[0] == "0" else NATIONAL_DIGITS
     if PHONE_SHAPE.fullmatch(text) and low <= len(digits) <= high:
@@ -248,10 +288,9 @@ def _is_phone(found: re.Match[str], window: Window) -> bool:
         return True
     if len(digits) > NATIONAL_DIGITS[1] and not abroad:
         return False
-    spoken = _phone_words().stand_in(f"{window.before(found.start())} {window.after(found.end())}")
-    if spoken and abroad and _international(digits[abroad.end() :], "(0)" in text):
-        return True
-    return spoken and NATIONAL_DIGITS[0] <= len(digits) <= NATIONAL_DIGITS[1]
+    if not _phone_words().stand_in(f"{window.before(start)} {window.after(end)}"):
+        return False
+    return len(digits) <= NATIONAL_DIGITS[1] or _international(digits[2:] if abroad else digits, "(0)" in text)
 
 
 def _international(digits: str, trunk: bool) -> bool:

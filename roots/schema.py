@@ -46,6 +46,18 @@ MEASURES = pa.schema(
 #             the table, null where no model was asked
 ANNOTATED = pa.schema([*DOCUMENT, pa.field("lang_label", pa.string()), *MEASURES])
 
+# Beside each shard of the corpus (`.spans`): what was replaced, never its text. start, end in code points of the text
+# before; digest keyed (`pii.code_point_spans`), null without a key
+SPANS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("digest", pa.string()),
+    ]
+)
+
 CORPUS = pa.schema([*ANNOTATED, pa.field("pii_count", pa.int32(), nullable=False)])
 
 

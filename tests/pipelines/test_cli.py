@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -76,15 +77,38 @@ def test_dedup_of_plain_files_writes_the_duplicates_with_their_witness(tmp_path:
 
 
 def test_pii_of_plain_files_writes_documents_and_spans_in_code_points(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text(json.dumps({"id": "x", "text": "écrire à quelqu.un@example.org vite"}) + "\n", encoding="utf-8")
-    code, out, _ = roots("pii", str(file), "--output", str(tmp_path / "out"))
-    assert code == 0
-    assert "EMAIL 1" in out
-    (span,) = pq.read_table(tmp_path / "out" / "spans.parquet").to_pylist()
-    assert (span["id"], span["start"], span["end"], span["type"]) == ("x", 9, 30, "EMAIL")
-    (document,) = pq.read_table(tmp_path / "out" / "documents.parquet").to_pylist()
-    assert document["text"] == "écrire à PI:EMAIL vite"
+    rows = [{"id": "x", "text": "écrire à quelqu.un@example.org vite"}, {"id": "y", "text": "quelqu.un@example.org"}]
+    lines, table = tmp_path / "a.jsonl", tmp_path / "b.parquet"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    for file in (lines, table):
+        code, out, _ = roots("pii", str(file), "--output", str(tmp_path / file.stem))
+        assert code == 0
+        assert "2 spans (EMAIL 2) in 2 documents" in out
+        spans = pq.read_table(tmp_path / file.stem / "spans.parquet").to_pylist()
+        assert [(s["id"], s["start"], s["end"], s["type"]) for s in spans] == [
+            ("x", 9, 30, "EMAIL"),
+            ("y", 0, 21, "EMAIL"),
+        ]
+        assert spans[0]["digest"] == spans[1]["digest"]
+        documents = pq.read_table(tmp_path / file.stem / "documents.parquet").to_pylist()
+        assert [document["text"] for document in documents] == ["écrire à PI:EMAIL vite", "PI:EMAIL"]
+
+
+def test_pii_keys_its_digests_with_the_users_key_or_one_that_stays_with_the_output(tmp_path: Path) -> None:
+    file, key = tmp_path / "a.jsonl", tmp_path / "my.key"
+    file.write_text(json.dumps({"id": "x", "text": "to a@b.org"}) + "\n", encoding="utf-8")
+    key.write_bytes(b"sixteen bytes are the least")
+
+    def digest(output: str, *options: str) -> str:
+        code, _, _ = roots("pii", str(file), "--output", str(tmp_path / output), *options)
+        assert code == 0
+        return pq.read_table(tmp_path / output / "spans.parquet")["digest"][0].as_py()
+
+    assert digest("one") == digest("one") != digest("two")
+    assert (tmp_path / "one" / "redact.key").stat().st_mode & 0o077 == 0
+    assert digest("three", "--key-file", str(key)) == digest("four", "--key-file", str(key))
+    assert not (tmp_path / "three" / "redact.key").exists()
 
 
 def test_langid_of_plain_files_writes_a_code_for_each_document(tmp_path: Path) -> None:

@@ -140,3 +140,21 @@ def test_the_tables_are_whole():
     codes = {row["code"]: row["national_digits"].split() for row in pii_rules.table("calling_codes.csv")}
     assert codes["1"] == ["7", "10"]
     assert all(digits and all(5 <= int(n) <= 17 for n in digits) for digits in codes.values())
+
+
+def test_python_stdnum_adds_identifiers_after_a_word_for_one():
+    pytest.importorskip("stdnum")
+    text = pa.array(["kimlik, identity 17291716060 and 17291716061", "17291716060", "tckimlik: 17291716060."])
+    spans = pii.find(text, ["NATIONAL_ID"], stdnum=["tr.tckimlik"])
+    assert list(zip(spans.row.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)) == [
+        (0, 17, 28),
+        (2, 10, 21),
+    ]
+    assert len(pii.find(text, ["NATIONAL_ID"])) == 0
+
+
+def test_a_module_that_python_stdnum_does_not_have_is_refused():
+    with pytest.raises(
+        ValueError, match=r"python-stdnum has no module 'xx.none' here; pip install 'bloom-roots\[stdnum\]'"
+    ):
+        pii.find(pa.array(["x"]), stdnum=["xx.none"])
