@@ -12,7 +12,7 @@ Two presets: "roots-original" has the shapes of the original (`pii_original`), "
     IBAN         a country's length, in groups or not, and ISO 7064's check
     CREDIT_CARD  a network's first digits and length, and Luhn's check
     CRYPTO       Bitcoin, Litecoin, Dogecoin and Tron with their checksums; Ethereum by its shape
-    NATIONAL_ID  37 identifiers of persons (tables/national_ids.csv) by shape and check, and a word where those are weak
+    NATIONAL_ID  35 identifiers of persons (tables/national_ids.csv) by shape and check, and a word where those are weak
     MAC          six pairs of hexadecimal digits
     IP_ADDRESS   dotted quads that are no version; IPv6 of RFC 4291
     PHONE        after '+' with a country's code and length, of a shape used for nothing else, or after a word
@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from roots import kernel, pii_keys, pii_network, pii_numbers, pii_original, pii_rules, pii_scan, utf8
+from roots import pii_keys, pii_network, pii_numbers, pii_original, pii_rules, pii_scan, utf8
 
 TAGS, PRESETS = pii_rules.TAGS, pii_rules.PRESETS
 BYTES_MAX = 2**31 - 1  # of one string array with 32-bit offsets
@@ -116,12 +116,17 @@ def redact(text: pa.StringArray, spans: Spans, key: bytes = b"") -> pa.StringArr
         return text
     data, offsets = utf8.view(text)
     words = _pseudonyms(data, offsets, spans, key) if key else [_placeholder(tag) for tag in spans.tag.tolist()]
-    word_offsets = np.concatenate([[0], np.cumsum([len(word) for word in words], dtype=np.int64)])
-    size = int(offsets[-1]) - int(offsets[0]) - int((spans.end - spans.start).sum()) + int(word_offsets[-1])
+    grown = np.cumsum([0, *map(len, words)]) - np.concatenate([[0], np.cumsum(spans.end - spans.start)])
+    size = int(offsets[-1]) - int(offsets[0]) + int(grown[-1])
     if size > BYTES_MAX:
         raise ValueError(f"pii.redact: {size} bytes do not fit one array of {BYTES_MAX}; pass fewer documents at once")
-    joined = np.frombuffer(b"".join(words), np.uint8)
-    return utf8.strings(*_replace(data, offsets, spans.row, spans.start, spans.end, joined, word_offsets, size))
+    pieces, last, raw = [], int(offsets[0]), data.data
+    for start, end, word in zip(*_places(offsets, spans), words, strict=True):
+        pieces += [raw[last:start], memoryview(word)]
+        last = end
+    joined = np.frombuffer(b"".join([*pieces, raw[last : int(offsets[-1])]]), np.uint8)
+    before = np.searchsorted(spans.row, np.arange(len(offsets)))  # spans before each offset
+    return utf8.strings(joined, (offsets - offsets[0] + grown[before]).astype(np.int32))
 
 
 def counts(spans: Spans, docs: int) -> np.ndarray:
@@ -145,7 +150,7 @@ def code_point_spans(text: pa.StringArray, spans: Spans, key: bytes = b"") -> pa
     raises  ValueError for a key that is too short
     """
     data, offsets = utf8.view(text)
-    points = _code_points(data, offsets, spans.row, spans.start, spans.end)
+    points = _code_points(data, offsets, spans)
     digests = [_digest(tag, value, key) for tag, value in _values(data, offsets, spans)] if key else [None] * len(spans)
     return pa.table(
         {
@@ -167,10 +172,15 @@ def _pseudonyms(data: np.ndarray, offsets: np.ndarray, spans: Spans, key: bytes)
     return [f"PI:{TAGS[tag]}:{digest[:PSEUDONYM_CHARS].translate(LETTERS)}".encode() for tag, digest in digests]
 
 
+def _places(offsets: np.ndarray, spans: Spans) -> tuple[list[int], list[int]]:
+    """Where each span begins and ends in the bytes of all documents."""
+    first = offsets[spans.row].astype(np.int64)
+    return (first + spans.start).tolist(), (first + spans.end).tolist()
+
+
 def _values(data: np.ndarray, offsets: np.ndarray, spans: Spans) -> Iterator[tuple[int, bytes]]:
     """Type and text of each span, letters of an e-mail address small, since both name one person."""
-    first = offsets[spans.row].astype(np.int64) if len(spans) else spans.row
-    for tag, a, b in zip(spans.tag.tolist(), (first + spans.start).tolist(), (first + spans.end).tolist(), strict=True):
+    for tag, a, b in zip(spans.tag.tolist(), *_places(offsets, spans), strict=True):
         value = data[a:b].tobytes()
         yield tag, value.lower() if TAGS[tag] == "EMAIL" else value
 
@@ -247,41 +257,14 @@ def _spans(rows: Sequence[tuple[int, ...]]) -> Spans:
     return Spans(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.uint8))
 
 
-@kernel.compiled
-def _replace(data, offsets, row, start, end, words, word_offsets, size):
-    docs = len(offsets) - 1
-    out, out_offsets = np.empty(size, np.uint8), np.zeros(docs + 1, np.int32)
-    at, k = np.int64(0), 0
-    for doc in range(docs):
-        lo = np.int64(offsets[doc])
-        p = lo
-        while k < len(row) and row[k] == doc:
-            kept = lo + start[k] - p
-            out[at : at + kept] = data[p : p + kept]
-            at += kept
-            word = words[word_offsets[k] : word_offsets[k + 1]]
-            out[at : at + len(word)] = word
-            at += len(word)
-            p, k = lo + end[k], k + 1
-        kept = np.int64(offsets[doc + 1]) - p
-        out[at : at + kept] = data[p : p + kept]
-        at += kept
-        out_offsets[doc + 1] = at
-    return out, out_offsets
-
-
-@kernel.compiled
-def _code_points(data, offsets, row, start, end):
+def _code_points(data: np.ndarray, offsets: np.ndarray, spans: Spans) -> np.ndarray:
     """int64 [spans, 2]: start and end of each span, counted in code points from the document's beginning."""
-    points = np.empty((len(row), 2), np.int64)
-    seen, i = 0, np.int64(0)
-    for k in range(len(row)):
-        lo = np.int64(offsets[row[k]])
-        if k == 0 or row[k] != row[k - 1]:
-            seen, i = 0, lo
-        for side, stop in enumerate((lo + start[k], lo + end[k])):
-            while i < stop:
-                seen += (data[i] & 0xC0) != 0x80
-                i += 1
-            points[k, side] = seen
+    points = np.empty((len(spans), 2), np.int64)
+    row, seen, byte = -1, 0, 0
+    for k, (at, *places) in enumerate(zip(spans.row.tolist(), *_places(offsets, spans), strict=True)):
+        if at != row:
+            row, seen, byte = at, 0, int(offsets[at])
+        for side, place in enumerate(places):
+            seen += int(np.count_nonzero((data[byte:place] & 0xC0) != 0x80))
+            points[k, side], byte = seen, place
     return points

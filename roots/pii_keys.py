@@ -23,7 +23,8 @@ KEY_ENTROPY_MIN = 3.0  # bits a character; 20 random hexadecimal digits have 3.4
 RUN = re.compile(r"[A-Za-z0-9+/_\-]{20,}")
 PIECES = (RUN, re.compile(r"[A-Za-z0-9_\-]{20,}"), re.compile(r"[A-Za-z0-9]{20,}"))
 UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")  # RFC 9562: an identifier, not a secret
-HEXADECIMAL = re.compile(r"(?:0[xX])?[0-9A-Fa-f\-]+")
+HEXADECIMAL = re.compile(rf"[0-9a-f]{{20,}}|[0-9A-F]{{20,}}|{UUID.pattern}")  # a hash, perhaps behind a name
+NAME = re.compile(r"(?:[A-Z]?[a-z]{2,}[0-9]{0,3}_?)+")  # MapInt64Int64FieldNumber
 # What providers begin their keys with, and how many characters follow at least; their own documentation
 PREFIXED = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w\-]{30}|dop_v1_\w{40}|gh[poushr]_\w{30}|github_pat_\w{22}|glpat-[\w\-]{20}"
@@ -96,10 +97,10 @@ def _is_key(text: str, window: Window, start: int) -> bool:
         return False
     if PREFIXED.match(text) and max(map(len, re.findall("[a-z]+|[A-Z]+", text))) <= PREFIXED_RUN_MAX:
         return True
-    if HEXADECIMAL.fullmatch(text):
+    if HEXADECIMAL.search(text):
         secret = SECRET_BEFORE.search(window.before(start)) and not UUID.fullmatch(text)
         return bool(secret) and _looks_random(text)
-    return _looks_random(text)
+    return _looks_random(text) and not NAME.fullmatch(text)
 
 
 CHANGE = re.compile("[A-Z0-9](?<=[a-z].)|[a-z0-9](?<=[A-Z].)|[A-Za-z](?<=[0-9].)")

@@ -280,6 +280,9 @@ def _is_phone(text: str, start: int, end: int, window: Window) -> bool:
         return False
     if DATE.match(text) or re.search(r"(?:\A|\D)\d\D\d(?:\D|\Z)", text) or ("." in text and "-" in text):
         return False
+    groups = [int(group) for group in re.findall(r"\d+", text)]
+    if len(groups) > 3 and all(b - a == 1 for a, b in itertools.pairwise(groups)):
+        return False  # counting: 05 06 07 08
     low, high = TRUNK_DIGITS if text[0] == "0" else NATIONAL_DIGITS
     if PHONE_SHAPE.fullmatch(text) and low <= len(digits) <= high:
         return True

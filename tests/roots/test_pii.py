@@ -16,6 +16,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import pii_cases
 from roots import pii, pii_rules
 
 SHARED = Path(__file__).parents[2] / "../shared"
@@ -388,6 +389,16 @@ def test_what_lies_across_the_edge_of_a_window_is_found_once():
     assert found(text) == [("EMAIL", "a@b.org"), ("PHONE", "123 456 7890")]
 
 
+LABELS = {
+    "EMAIL_ADDRESS": "EMAIL",
+    "IP_ADDRESS": "IP_ADDRESS",
+    "IBAN_CODE": "IBAN",
+    "CREDIT_CARD": "CREDIT_CARD",
+    "US_SSN": "NATIONAL_ID",
+    "PHONE_NUMBER": "PHONE",
+}
+
+
 def test_precision_and_recall_on_labelled_english_text():
     files = sorted((SHARED / "cases/pii").glob("*.jsonl"))
     if not files:
@@ -395,7 +406,26 @@ def test_precision_and_recall_on_labelled_english_text():
     documents = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     array = pa.array([document["text"] for document in documents])
     rows = pii.code_point_spans(array, pii.find(array)).to_pylist()
-    for ours, theirs in [("EMAIL", "EMAIL_ADDRESS"), ("IP_ADDRESS", "IP_ADDRESS"), ("IBAN", "IBAN_CODE")]:
-        gold = {(i, s["start"], s["end"]) for i, d in enumerate(documents) for s in d["spans"] if s["type"] == theirs}
-        assert {(r["row"], r["start"], r["end"]) for r in rows if r["type"] == ours} == gold
-    assert not [r for r in rows if r["type"] in ("KEY", "USER", "MAC", "CRYPTO", "CREDENTIALS")]
+    gold = {
+        (tag, i, s["start"], s["end"])
+        for i, d in enumerate(documents)
+        for s in d["spans"]
+        if (tag := LABELS.get(s["type"]))
+    }
+    found = {(row["type"], row["row"], row["start"], row["end"]) for row in rows}
+    assert found <= gold
+    assert [tag for tag, *_ in gold - found] == ["PHONE"]  # six digits in pairs: docs/pii.md
+
+
+def test_the_generated_set_scores_as_published():
+    cases = list(pii_cases.cases(draws=3))
+    rows = pii.code_point_spans(texts := pa.array([case.text for case in cases]), pii.find(texts)).to_pylist()
+    found = {(row["row"], row["start"], row["end"], row["type"]) for row in rows}
+    gold = {(i, *span) for i, case in enumerate(cases) for span in case.spans}
+    joined = {i for i, case in enumerate(cases) if case.language in ("nigercongo-zu", "nigercongo-xh")}
+    assert len({case.language for case in cases}) >= 20
+    assert {span[3] for span in gold} == set(pii.TAGS)
+    assert {span[3] for span in found - gold} == {"EMAIL"}  # ku-ruth@example.org
+    assert {span[0] for span in found - gold} <= joined
+    assert {span[3] for span in gold - found if span[0] not in joined} == {"PHONE"}
+    assert sum(span[3] == "PHONE" for span in gold & found) >= 0.8 * sum(span[3] == "PHONE" for span in gold)
