@@ -28,7 +28,7 @@ from pipelines import annotate, recipe
 from roots import fasttext_kernels, langid, langid_text, quality, schema, utf8
 
 BATCH_DOCS = 1024
-PEER_BYTES = 120_000  # of each batch
+PEER_BYTES = 30_000  # of each batch
 
 
 def batches(corpus: Path, share: int) -> Iterator[pa.RecordBatch]:
