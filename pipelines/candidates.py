@@ -94,12 +94,15 @@ def rows_of(
 
 
 def step(name: str, plan: object, work: object, **more: object) -> stage.Stage:
-    """A stage of the group dedup, which depends on the recipe's part of that name."""
+    """A stage of the group dedup."""
     return stage.Stage(name=name, group="dedup", plan=plan, work=work, settings=_settings, **more)  # type: ignore[arg-type]
 
 
+GUARD = ("removed_share_max", "guarded_documents_min")  # looked at when all is found: raising them redoes nothing
+
+
 def _settings(plan_of: recipe.Recipe) -> object:
-    return plan_of.dedup
+    return {key: value for key, value in recipe.settings(plan_of.dedup).items() if key not in (*GUARD, "substring")}
 
 
 # keys

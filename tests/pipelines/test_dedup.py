@@ -112,8 +112,10 @@ def test_a_source_that_would_mostly_vanish_stops_the_run_and_is_named(tmp_path: 
         stage.StageFailed, match=r"source lm_en_second: 6 of 8 documents \(75%\) are duplicates, more t"
     ):
         run.run(context, "dedup", runner.Engine(), lambda progress: None)
+    made = {path: path.stat().st_mtime_ns for path in context.folder("dedup").rglob("*.parquet")}
     raised = recipe.load(Path("folder.toml"), [f"sources.folder={folder}", *guard, "dedup.removed_share_max=0.75"])
     run.run(stage.Context(tmp_path / "out", raised), "dedup", runner.Engine(), lambda progress: None)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
 def test_simhash_finds_what_differs_in_few_bits_and_leaves_short_texts_alone(tmp_path: Path) -> None:
