@@ -202,7 +202,7 @@ def dedup_command(
     overrides: SetOption = None,
     workers: WorkersOption = 1,
 ) -> None:
-    """Find duplicates in plain files: writes duplicates.parquet (id, kept_id, witness_id, kind, similarity)."""
+    """Find duplicates in plain files: duplicates.parquet (id, kept_id, witness_id, kind, similarity), spans.parquet."""
     with _faults():
         from pipelines import tools
 
