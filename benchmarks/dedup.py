@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="folder of texts; default: generated Zipf-like text")
     parser.add_argument("--peers", required=True, help="interpreter that has datatrove, rensa and datasketch")
-    parser.add_argument("--megabytes", type=float, default=10, help="text to read, in MB (default: 10)")
+    parser.add_argument("--megabytes", type=float, default=80, help="text to read, in MB (default: 80)")
     options = parser.parse_args()
     read = texts.read(options.folder) if options.folder else texts.generated()
     documents = [{"id": str(n), "text": text} for n, text in enumerate(texts.limited(read, options.megabytes))]
