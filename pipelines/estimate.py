@@ -15,18 +15,18 @@ SAMPLED, SAMPLE_BYTES = 16, 2**18  # packed files that are opened to see how muc
 
 # MB of text per second and core beyond the fixed costs: benchmarks/corpus_path.py on 108 MB of 44 sources, 2026-11-28
 SPEED = {
-    "ingest": 85.0,
-    "clean": 50.0,
-    "annotate": 44.0,
-    "dedup": 110.0,
-    "redact": 75.0,
+    "ingest": 90.0,
+    "clean": 70.0,
+    "annotate": 45.0,
+    "dedup": 200.0,
+    "redact": 80.0,
     "cards": 1000.0,
     "tokenizer": 15.0,
     "shards": 20.0,
 }
 START_SECONDS = 4.0  # CPU until a process has imported everything
 STAGE_SECONDS = 0.1  # of a Beam job
-TASK_SECONDS = 0.003  # of a task with nothing to do: its manifest, its renames
+TASK_SECONDS = 0.006  # of a task with nothing to do: its manifest, its renames
 STEPS = {"clean": 3, "dedup": 6}  # Beam jobs of a group; cleaning has two more for each further dedup step of a source
 # bytes written for a byte of text: zstd Parquet at level 3, band keys, int32 ids
 DISK = {"ingest": 0.45, "clean": 0.45, "annotate": 0.45, "dedup": 0.25, "redact": 0.45, "shards": 1.1}
@@ -137,8 +137,9 @@ def _packing(now: run.Standing, context: stage.Context) -> float:
     parts = [part for task, _ in now.tasks for part in task.slices if part.label.endswith(readers.COMPRESSED)]
     if now.of.name != "documents" or not parts:
         return 1.0
-    found = [_unpacked(part) for part in parts[:: max(1, len(parts) // SAMPLED)]]
-    ratio = sum(found) / len(found) / ingest.COMPRESSION
+    looked = parts[:: max(1, len(parts) // SAMPLED)]
+    unpacked = sum(_unpacked(part) * part.weight for part in looked)
+    ratio = unpacked / max(1, sum(part.weight for part in looked)) / ingest.COMPRESSION
     share = sum(part.weight for part in parts) / max(1, _weight(now))
     return 1 + share * (ratio - 1)
 
