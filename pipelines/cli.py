@@ -329,8 +329,8 @@ def quality_tune(
 def langid_train(
     files: Annotated[list[Path], typer.Argument(help="Labelled lines: language<TAB>text (.gz).")],
     output: Annotated[Path, typer.Option(help="Model file to write: .bin, or .ftz for a quantized one.")],
-    dim: Annotated[int, typer.Option(min=1, help="Width of the vectors.")] = 16,
-    epoch: Annotated[int, typer.Option(min=1, help="Passes over the lines.")] = 10,
+    dim: Annotated[int, typer.Option(min=1, help="Width of the vectors.")] = 32,
+    epoch: Annotated[int, typer.Option(min=1, help="Passes over the lines.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 42,
 ) -> None:
     """Train a fastText model on labelled lines."""

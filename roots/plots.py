@@ -69,8 +69,9 @@ def spread(edges: np.ndarray, documents: np.ndarray, is_logarithmic: bool, limit
             axes.set_xscale("symlog", linthresh=1)
         for name, value in limits.items():
             axes.axvline(value, color=LIMIT, linewidth=1.4, zorder=3)
-            axes.annotate(f" {name.rsplit('_', 1)[1]} {value:g}", (value, 0.93), xycoords=("data", "axes fraction"),
-                          color=LIMIT)  # fmt: skip
+            side = name.rsplit("_", 1)[1]
+            at = "right" if side == "max" else "left"
+            axes.annotate(f" {side} {value:,g} ", (value, 0.93), xycoords=("data", "axes fraction"), ha=at, color=LIMIT)
         axes.set_ylabel("documents", color=INK)
         axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
         axes.tick_params(length=0, labelcolor=INK)

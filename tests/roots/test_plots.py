@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 
 from roots import plots
@@ -42,3 +43,11 @@ def test_one_document_is_enough_and_many_bins_do_not_crowd():
 def test_a_plot_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"plots.lengths: no documents; a plot needs at least one"):
         plots.lengths({})
+
+
+def test_a_spread_shows_its_limits_and_equal_counts_give_equal_bytes():
+    edges, documents = np.linspace(0, 1, 5), np.array([3, 0, 2, 1])
+    limits = {"stopword_ratio_min": 0.25, "special_char_ratio_max": 0.4}
+    drawn = plots.spread(edges, documents, False, limits)
+    assert "min 0.25" in drawn and "max 0.4" in drawn and drawn == plots.spread(edges, documents, False, limits)
+    assert drawn != plots.spread(edges, documents[::-1], False, limits)
