@@ -94,7 +94,6 @@ def users(window: Window) -> Iterator[tuple[int, int]]:
         name = found["name"].rstrip(".-")
         if len(name) < HANDLE_MIN or not _a_letter().search(name) or name.lower() in pii_rules.words("annotation"):
             continue
-        # the window reaches one character beyond what was read, unless the document ends
         if window.text[found.end() : found.end() + 1] in ("@", "/", "(", "{"):
             continue
         if "." in name and re.search(r"(?:\A|\n)[ \t]*\Z", window.before(found.start())):

@@ -254,10 +254,8 @@ TRUNK_DIGITS = (9, 11)  # least and most of a number with its trunk 0
 def phones(window: Window) -> Iterator[tuple[int, int]]:
     """Numbers after '+' with a country's code and length; of a shape used for telephones alone; or after a word."""
     for found in PHONE.finditer(window.text):
-        body, start = (
-            found[0][: found.start("extension") - found.start()] if found["extension"] else found[0],
-            found.start(),
-        )
+        start = found.start()
+        body = found[0].removesuffix(found["extension"] or "")
         if _is_phone(body, start, found.end(), window):
             yield found.span()
             continue

@@ -187,9 +187,7 @@ def _scan_document(data, lo, hi, row, classes, values, starts, users, out, n):
                 n = _put(out, n, data, lo, hi, row, i - 5, i + 45, HEX)
             if kind != DASH and _names_secret(data, lo, i):
                 n = _put(out, n, data, lo, hi, row, i, i + 1, SECRET)
-            if (
-                kind == DASH and i + 3 < hi and (_is(data, i + 1, 66, 69, 71) or _is(data, i + 1, 69, 78, 68))
-            ):  # BEG, END
+            if kind == DASH and i + 3 < hi and _begins_block(data, i + 1):
                 n = _put(out, n, data, lo, hi, row, i, i + 1, SECRET)
         if kind != JOIN and kind != DASH:
             if i - run >= RUN_MIN and run_digits > 0 and _may_be_key(data, run, i, classes, starts):
@@ -230,8 +228,10 @@ def _breaks(data, first, last):
 
 
 @kernel.compiled
-def _is(data, i, a, b, c):
-    return data[i] == a and data[i + 1] == b and data[i + 2] == c
+def _begins_block(data, i):
+    """Whether BEG or END stands at byte i: the first or last line of a key in PEM."""
+    word = np.int64(data[i]) << 16 | np.int64(data[i + 1]) << 8 | np.int64(data[i + 2])
+    return word == 0x424547 or word == 0x454E44
 
 
 @kernel.compiled

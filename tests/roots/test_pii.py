@@ -310,6 +310,7 @@ def test_a_key_too_short_or_too_long_is_refused(key):
         "(1) ",
         "://a:b@",
         "password='a1",
+        "abcdefG1Hijklm",
         "-----BEGIN PRIVATE KEY-----",
         "ab:",
         "1A1zP1eP",

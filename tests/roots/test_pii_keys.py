@@ -133,3 +133,9 @@ def test_a_known_beginning_makes_a_key_of_what_does_not_look_random(start):
     assert start[:2] in pii_rules.KEY_STARTS.split()
     assert not pii_keys._looks_random("AB1C" * 20)
     assert found(f"x {key} y") == [key]
+
+
+def test_what_is_almost_a_name_is_told_at_once():
+    # each run of small letters could be parted in 21 ways: a pattern that tried them all would not end
+    assert pii_keys.NAME.fullmatch("abcdefgh1" * 50)
+    assert not pii_keys.NAME.fullmatch("abcdefgh1" * 50 + "Q")
