@@ -105,10 +105,10 @@ def test_retrieval_improves_on_real_pairs_that_were_not_trained_on(shared, encod
     with zstandard.open(path, "rt", encoding="utf-8") as file:
         texts = [json.loads(line)["text"].strip() for line, _ in zip(file, range(260), strict=False)]
     pairs = [(text[:40], text[40:120]) for text in texts if len(text) > 120]
-    seen, held = pairs[20:], pairs[:20]
+    seen, held = pairs[40:], pairs[:40]
     model = a_model(encoder)
     before = embed.retrieval(model, held, encoder)
-    losses = embed.train(model, seen, encoder, steps=12, batch=12, rate=5e-3, chunk=12)
+    losses = embed.train(model, seen, encoder, steps=40, batch=16, rate=3e-3, chunk=16)
     after = embed.retrieval(model, held, encoder)
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     assert after[1] > 1.5 * before[1]
