@@ -24,7 +24,7 @@ RUN = re.compile(r"[A-Za-z0-9+/_\-]{20,}")
 PIECES = (RUN, re.compile(r"[A-Za-z0-9_\-]{20,}"), re.compile(r"[A-Za-z0-9]{20,}"))
 UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")  # RFC 9562: an identifier, not a secret
 HEXADECIMAL = re.compile(rf"[0-9a-f]{{20,}}|[0-9A-F]{{20,}}|{UUID.pattern}")  # a hash, perhaps behind a name
-NAME = re.compile(r"(?:[A-Z]?[a-z]{2,}+[0-9]{0,3}+_?)++")  # MapInt64Int64FieldNumber
+NAME = re.compile(r"(?:(?:[A-Z][a-z]{2,}+|[a-z]{3,}+)[0-9]{0,3}+_?)++")  # MapInt64Int64FieldNumber
 # What providers begin their keys with, and how many characters follow at least; their own documentation
 PREFIXED = re.compile(
     r"(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w\-]{30}|dop_v1_\w{40}|gh[poushr]_\w{30}|github_pat_\w{22}|glpat-[\w\-]{20}"

@@ -26,6 +26,7 @@ HASH = "d41d8cd98f00b204e9800998ecf8427e"
         "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
         "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
         "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+        "nw47kx81rt05hb62vq93jd18",
     ],
 )
 def test_a_secret_is_a_key(text):
