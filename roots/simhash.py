@@ -29,8 +29,11 @@ PUNCTUATION = regex.compile(r"\p{P}+")
 UNITS = ("character", "space")
 SPACE, TAIL, TAIL_MASK = np.uint8(0x20), np.uint8(0x80), np.uint8(0xC0)
 
-# RFC 1321, section 3.4: shifts of the four rounds, and the integer parts of 2^32 |sin(i)|
-SHIFTS = np.array([[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]], np.uint32)
+# RFC 1321, section 3.4: of each step the shift, the word, and the integer part of 2^32 |sin(i)|
+SHIFTS = (
+    np.repeat([[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]], 4, axis=0).ravel().astype(np.uint32)
+)
+WORD_OF = np.array([(a * i + b) % 16 for a, b in ((1, 0), (5, 1), (3, 5), (7, 0)) for i in range(16)])
 SINES = np.floor(np.abs(np.sin(np.arange(1, 65))) * 2**32).astype(np.uint32)
 INITIAL = (np.uint32(0x67452301), np.uint32(0xEFCDAB89), np.uint32(0x98BADCFE), np.uint32(0x10325476))
 
@@ -84,6 +87,7 @@ def fingerprints(text: pa.StringArray, unit: str) -> np.ndarray:
 def _fingerprints(data, offsets, by_space):
     out = np.full(len(offsets) - 1, NONE, np.uint64)
     begins = np.empty(np.max(np.diff(offsets)) + 2 if len(out) else 0, np.int64)  # of each unit; last, of none
+    votes, words = np.empty(BITS, np.uint64), np.empty(16, np.uint32)
     for doc in range(len(out)):
         units = 1 if by_space else 0
         begins[0] = offsets[doc]
@@ -96,23 +100,22 @@ def _fingerprints(data, offsets, by_space):
                 units += 1
         if units <= WINDOW:
             continue
-        votes = np.zeros(BITS, np.int64)
+        votes[:] = 0
         for first in range(units - WINDOW):
-            digest = _md5(data, begins[first], begins[first + WINDOW] - by_space)
+            digest = _md5(data, begins[first], begins[first + WINDOW] - by_space, words)
             for bit in range(BITS):
-                votes[bit] += 2 * np.int64((digest >> np.uint64(bit)) & np.uint64(1)) - 1
+                votes[bit] += (digest >> np.uint64(bit)) & np.uint64(1)
         for bit in range(BITS):
-            out[doc] |= np.uint64(votes[bit] > 0) << np.uint64(bit)
+            out[doc] |= np.uint64(2 * np.int64(votes[bit]) > units - WINDOW) << np.uint64(bit)
     return out
 
 
 @kernel.compiled
-def _md5(data, start, end):
-    """The first eight bytes of the MD5 of data[start:end] as a big-endian number (RFC 1321)."""
+def _md5(data, start, end, words):
+    """The first eight bytes of the MD5 of data[start:end] as a big-endian number (RFC 1321); words uint32 [16]."""
     size = end - start
     length = np.uint64(8 * size)
     a0, b0, c0, d0 = INITIAL
-    words = np.empty(16, np.uint32)
     for block in range((size + 8) // 64 + 1):
         for w in range(16):
             word = np.uint32(0)
@@ -126,15 +129,15 @@ def _md5(data, start, end):
         a, b, c, d = a0, b0, c0, d0
         for i in range(64):
             if i < 16:
-                mixed, g = (b & c) | (~b & d), i
+                mixed = (b & c) | (~b & d)
             elif i < 32:
-                mixed, g = (d & b) | (~d & c), (5 * i + 1) % 16
+                mixed = (d & b) | (~d & c)
             elif i < 48:
-                mixed, g = b ^ c ^ d, (3 * i + 5) % 16
+                mixed = b ^ c ^ d
             else:
-                mixed, g = c ^ (b | ~d), (7 * i) % 16
-            x = np.uint32(np.uint32(mixed + a) + np.uint32(SINES[i] + words[g]))
-            shift = SHIFTS[i // 16, i % 4]
+                mixed = c ^ (b | ~d)
+            x = np.uint32(np.uint32(mixed + a) + np.uint32(SINES[i] + words[WORD_OF[i]]))
+            shift = SHIFTS[i]
             turned = np.uint32(x << shift) | (x >> np.uint32(np.uint32(32) - shift))
             a, d, c, b = d, c, b, np.uint32(b + turned)
         a0, b0, c0, d0 = np.uint32(a0 + a), np.uint32(b0 + b), np.uint32(c0 + c), np.uint32(d0 + d)
