@@ -2,7 +2,7 @@
 
 Documents are drawn by their ids, lines that came before anywhere in the sample are dropped (keys through the
 exchange), and each task counts its pieces into a sorted table. A language's tables are added up in one task; the table
-is the same bytes however the corpus was cut into tasks. docs/decisions/0004-counts-in-tables.md says why tables.
+is the same bytes however the corpus was cut into tasks. docs/decisions/0009-counts-in-tables.md says why tables.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ BYTES_MAX = 2**31 - 1  # of one string array with 32-bit offsets
 DIGEST_BYTES = 16  # of the keyed digest of a span
 PSEUDONYM_CHARS = 12  # letters of 16: two of a million values are the same with probability 0.002
 KEY_MIN, KEY_MAX = 16, 64  # bytes of a secret; BLAKE2b takes no more
-ROUNDS_MAX = 16  # searches of one window, each for what the one before uncovered; two were the most in 435 MB
+ROUNDS_MAX = 16  # searches of one window, each for what the one before uncovered
 
 Finder = Callable[[pii_scan.Window], Iterator[tuple[int, int]]]
 FINDERS: tuple[tuple[str, int, Finder], ...] = (  # tag, the anchors it needs, where it stands in a window
