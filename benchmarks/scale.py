@@ -26,7 +26,7 @@ import zstandard
 from pipelines import estimate, ingest, manifest, recipe, stage
 
 FILE_BYTES = 256 * 2**20  # text of a file
-EIGHTH = re.compile(r"((?:\S+\s+){8})")
+EIGHTH = re.compile(r"((?:\S{1,40}\s+){8}|\S{40})")  # words, or characters where no spaces part them
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def measured(
     foretold = estimate.cpu_seconds(context, until, workers)
     command = [sys.executable, "-m", "pipelines", "run", "folder.toml", "--set", override, "--until", until]
     timed = ["-c", MEASURE, *command[1:], "--workers", str(workers), "--output", str(work / "out")]
-    told = subprocess.run([sys.executable, *timed], check=True, capture_output=True, text=True).stdout
+    told = subprocess.run([sys.executable, *timed], check=True, stdout=subprocess.PIPE, text=True).stdout
     cpu, peak = told.split()
     counts = manifest.total(part.counts for part in context.manifests("documents"))
     disk = sum(file.stat().st_size for file in (work / "out").rglob("*") if file.is_file())
@@ -76,7 +76,7 @@ def measured(
 
 MEASURE = """
 import resource, subprocess, sys
-subprocess.run([sys.executable, *sys.argv[1:]], check=True, stderr=subprocess.DEVNULL)
+subprocess.run([sys.executable, *sys.argv[1:]], check=True)
 of = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(of.ru_utime + of.ru_stime, of.ru_maxrss * 1024)
 """
