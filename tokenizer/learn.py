@@ -21,8 +21,7 @@ import pyarrow.compute as pc
 import tokenizers
 from tokenizers import models
 
-from tokenizer import bpe, count, spec
-from tokenizer import learn_kernels as machine
+from tokenizer import bpe, count, learn_kernels, learn_pairs, learn_text, spec
 
 TOKENIZER = "tokenizer.json"
 Collisions = Literal["refuse", "allow"]
@@ -121,7 +120,7 @@ def learn(
     run = _Run(counts, vocab_size, special_collisions == "refuse", max(1, pair_count_min), token_bytes_max, before)
     saved = time.monotonic()
     while run.phase():
-        while run.merge() == machine.PAUSE:
+        while run.merge() == learn_kernels.PAUSE:
             if progress:
                 progress(run.made, vocab_size - BASE, int(run.counts[run.made - 1]))
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -133,7 +132,7 @@ def learn(
 
 
 class _Run:
-    """The learner's arrays, see learn_kernels."""
+    """The learner's arrays, see learn_text and learn_pairs."""
 
     def __init__(
         self,
@@ -168,16 +167,16 @@ class _Run:
         ids = int(self._state[0])
         if ids >= self._wanted:
             return False
-        self._size = machine.compact(self._text, self._size, self._edge, self._ends)
+        self._size = learn_text.compact(self._text, self._size, self._edge, self._ends)
         self._text = self._text[: self._size]
-        self._block = np.zeros((self._size >> machine.BLOCK_SHIFT) + 2, np.int32)
-        machine.index_classes(self._ends, self._block)
+        self._block = np.zeros((self._size >> learn_text.BLOCK_SHIFT) + 2, np.int32)
+        learn_text.index_classes(self._ends, self._block)
         if self.made == 0:
-            table = machine.count_byte_pairs(self._text, self._size, BASE, self._ends, self._weights)
+            table = learn_pairs.count_byte_pairs(self._text, self._size, BASE, self._ends, self._weights)
         else:
-            table = machine.count_pairs(self._text, self._size, self._edge, self._ends, self._weights, self._slots)
+            table = learn_pairs.count_pairs(self._text, self._size, self._edge, self._ends, self._weights, self._slots)
             self._slots = len(table)
-        machine.drop_unmergeable(table, self._vocabulary, self._token_bytes_max, self._refuse)
+        learn_pairs.drop_unmergeable(table, self._vocabulary, self._token_bytes_max, self._refuse)
         if table[:, 1].max(initial=0) < self._pair_count_min:
             return False
         self._floor = _floor(table[:, 1], self._wanted - ids, self._pair_count_min)
@@ -188,14 +187,14 @@ class _Run:
     def merge(self) -> int:
         """Merge until a pause or the end of the phase."""
         while True:
-            answer = machine.merge(
+            answer = learn_kernels.merge(
                 self._text, self._edge, self._ends, self._weights, self._block, self._vocabulary, self._pairs,
                 self._pool, self._near, self._state, self.merges, self.counts, self._floor, self._wanted,
                 self._token_bytes_max, self._refuse, PAUSE_MERGES,
             )  # fmt: skip
-            if answer == machine.GROW_POOL:
+            if answer == learn_kernels.GROW_POOL:
                 self._pool = np.concatenate([self._pool, np.empty_like(self._pool)])
-            elif answer == machine.GROW_PAIRS:
+            elif answer == learn_kernels.GROW_PAIRS:
                 self._pairs = _wider(self._pairs, int(self._state[2]))
             else:
                 return answer
@@ -206,7 +205,7 @@ class _Run:
         self._pairs.key[:used], self._pairs.times[:used], self._pairs.size[:used] = keys, counts, places
         self._pairs.start[:used] = np.cumsum(places) - places
         self._pool = np.empty(int(ROOM * total) + 1, np.uint32)
-        machine.index_positions(self._text, self._size, self._edge, self._pairs, used, self._pool)
+        learn_pairs.index_positions(self._text, self._size, self._edge, self._pairs, used, self._pool)
         self._state[2:] = used, used, total
 
     def _replay(self, merges: np.ndarray, counts: np.ndarray) -> None:
@@ -214,10 +213,10 @@ class _Run:
         made = len(merges)
         self.merges[:made], self.counts[:made] = merges, counts
         for left, right, new in merges.tolist():
-            machine.spell(left, right, new, self._vocabulary)
+            learn_pairs.spell(left, right, new, self._vocabulary)
         self._state[:2] = max(BASE, int(merges[:, 2].max(initial=0)) + 1), made
         found = bpe.merges(np.zeros(256, np.int32), merges)
-        machine.replay(self._text, self._edge, found, self._vocabulary.size, self._longest)
+        learn_text.replay(self._text, self._edge, found, self._vocabulary.size, self._longest)
 
 
 def _text(counts: count.Counts, edge: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -231,7 +230,7 @@ def _text(counts: count.Counts, edge: int) -> tuple[np.ndarray, np.ndarray, np.n
         )
     order = np.argsort(-counts.counts, kind="stable")
     text = np.empty(size, np.int32)
-    machine.fill(data, bounds, order, _byte_ids(), edge, text)
+    learn_text.fill(data, bounds, order, _byte_ids(), edge, text)
     weights, first = np.unique(-counts.counts[order], return_index=True)
     ends = np.cumsum(np.diff(bounds)[order] + 1)[np.append(first[1:], len(order)) - 1] if len(order) else first
     return text, ends.astype(np.int64), -weights
@@ -245,14 +244,14 @@ def _byte_ids() -> np.ndarray:
     return ids
 
 
-def _vocabulary(vocab_size: int) -> machine.Vocabulary:
+def _vocabulary(vocab_size: int) -> learn_pairs.Vocabulary:
     """Sizes and spellings of specials and bytes; the merges' follow."""
     size, packed = np.zeros(vocab_size + 1, np.int64), np.zeros(vocab_size + 1, np.uint64)
     letters = sorted(spec.bytes_of_characters())
     size[len(spec.SPECIALS) : BASE] = 1
     packed[len(spec.SPECIALS) : BASE] = [spec.bytes_of_characters()[letter] for letter in letters]
     special = np.array([int.from_bytes(token.encode(), "big") for token in spec.SPECIALS], np.uint64)
-    return machine.Vocabulary(size, packed, special, np.array([len(token) for token in spec.SPECIALS], np.int64))
+    return learn_pairs.Vocabulary(size, packed, special, np.array([len(token) for token in spec.SPECIALS], np.int64))
 
 
 def _floor(sums: np.ndarray, wanted: int, pair_count_min: int) -> int:
@@ -263,19 +262,19 @@ def _floor(sums: np.ndarray, wanted: int, pair_count_min: int) -> int:
     return floor
 
 
-def _pairs(room: int) -> machine.Pairs:
+def _pairs(room: int) -> learn_pairs.Pairs:
     slots = np.zeros(1 << (2 * room - 1).bit_length(), np.int32)
     times, start, size, heap_count = (np.zeros(room, np.int64) for _ in range(4))
-    return machine.Pairs(slots, np.zeros(room, np.uint64), times, start, size, heap_count, np.zeros(room, np.int32))
+    return learn_pairs.Pairs(slots, np.zeros(room, np.uint64), times, start, size, heap_count, np.zeros(room, np.int32))
 
 
-def _wider(pairs: machine.Pairs, used: int) -> machine.Pairs:
+def _wider(pairs: learn_pairs.Pairs, used: int) -> learn_pairs.Pairs:
     """The same pairs with twice the room."""
     wider = _pairs(2 * len(pairs.key))
     for old, new in zip(pairs[1:], wider[1:], strict=True):  # all but the slots
         new[: len(old)] = old
     for entry in range(used):
-        machine.place(wider.key[entry], entry, wider.slots)
+        learn_pairs.place(wider.key[entry], entry, wider.slots)
     return wider
 
 

@@ -1,0 +1,217 @@
+"""The learner's pairs: counted in the text, and the frequent ones followed in a table and a heap."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from roots import kernel
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+ONE, BYTE = np.uint64(1), np.uint64(8)
+PACKED_BYTES = 8  # a token of up to so many bytes is also kept as one number, to compare it with special tokens
+
+
+class Vocabulary(NamedTuple):
+    """What is known of each token by its id; arrays for all ids that may come."""
+
+    size: np.ndarray  # int64 [ids], bytes
+    packed: np.ndarray  # uint64 [ids], its bytes as a big-endian number if it has at most 8, else 0
+    special: np.ndarray  # uint64 [specials], packed
+    special_size: np.ndarray  # int64 [specials]
+
+
+class Pairs(NamedTuple):
+    """The pairs of a phase: an open-addressing table of numbers of entries, and the entries."""
+
+    slots: np.ndarray  # int32 [power of two], entry + 1
+    key: np.ndarray  # uint64 [entries], left id << 32 | right id
+    times: np.ndarray  # int64 [entries], how often it comes
+    start: np.ndarray  # int64 [entries], first of its positions in the pool
+    size: np.ndarray  # int64 [entries], how many
+    heap_count: np.ndarray  # int64 [entries], the count that the entry was put into the heap with
+    heap: np.ndarray  # int32 [entries], numbers of entries
+
+
+@kernel.inlined
+def key_of(left, right):
+    return np.uint64(left) << HALF | np.uint64(right)
+
+
+@kernel.inlined
+def _slot(key, mask):
+    h = key * GOLDEN
+    return np.int64((h ^ (h >> HALF)) & mask)
+
+
+@kernel.compiled
+def may_merge(left, right, vocabulary, token_bytes_max, refuse):
+    """Whether a pair may become a token: not too long, and (refuse) not the spelling of a special token."""
+    size = vocabulary.size[left] + vocabulary.size[right]
+    if size > 2 and size >= token_bytes_max:
+        return False
+    return not refuse or special_of(left, right, vocabulary) < 0
+
+
+@kernel.compiled
+def special_of(left, right, vocabulary):
+    """The special token that a pair spells, -1 if none."""
+    size = vocabulary.size[left] + vocabulary.size[right]
+    if size <= PACKED_BYTES:
+        packed = vocabulary.packed[left] << (BYTE * np.uint64(vocabulary.size[right])) | vocabulary.packed[right]
+        for i in range(len(vocabulary.special)):
+            if vocabulary.special_size[i] == size and vocabulary.special[i] == packed:
+                return i
+    return -1
+
+
+@kernel.compiled
+def spell(left, right, new, vocabulary):
+    """Note the size and the bytes of a new token."""
+    vocabulary.size[new] = vocabulary.size[left] + vocabulary.size[right]
+    if vocabulary.size[new] <= PACKED_BYTES:
+        shift = BYTE * np.uint64(vocabulary.size[right])
+        vocabulary.packed[new] = vocabulary.packed[left] << shift | vocabulary.packed[right]
+
+
+@kernel.compiled
+def count_byte_pairs(text, n, base, ends, weights):
+    """As `count_pairs`, of text that nothing was merged in: every id is below `base`, but the edge."""
+    table = np.zeros((base * base, 3), np.int64)
+    c = 0
+    for p in range(n - 1):
+        while c < len(ends) - 1 and p >= ends[c]:
+            c += 1
+        left, right = text[p], text[p + 1]
+        if left < base and right < base:
+            row = table[left * base + right]
+            row[0] = key_of(left, right) + ONE
+            row[1] += weights[c]
+            row[2] += 1
+    return table
+
+
+@kernel.compiled
+def count_pairs(text, n, edge, ends, weights, size):
+    """All pairs of compacted text, in an open-addressing table that begins with `size` slots, a power of two.
+
+    returns int64 [slots, 3]: left id << 32 | right id, plus 1 (0 = empty slot); how often it comes; in how many places
+    """
+    used, c = 0, 0
+    table, mask = np.zeros((size, 3), np.int64), np.uint64(size - 1)
+    for p in range(n - 1):
+        while c < len(ends) - 1 and p >= ends[c]:
+            c += 1
+        left, right = text[p], text[p + 1]
+        if left == edge or right == edge:
+            continue
+        key = np.int64(key_of(left, right) + ONE)
+        at = _slot(np.uint64(key), mask)
+        while table[at, 0] != 0 and table[at, 0] != key:
+            at = (at + 1) & (size - 1)
+        if table[at, 0] == 0:
+            table[at, 0] = key
+            used += 1
+        table[at, 1] += weights[c]
+        table[at, 2] += 1
+        if 2 * used > size:
+            size *= 2
+            mask = np.uint64(size - 1)
+            wider = np.zeros((size, 3), np.int64)
+            for old in range(len(table)):
+                if table[old, 0] != 0:
+                    at = _slot(np.uint64(table[old, 0]), mask)
+                    while wider[at, 0] != 0:
+                        at = (at + 1) & (size - 1)
+                    for k in range(3):
+                        wider[at, k] = table[old, k]
+            table = wider
+    return table
+
+
+@kernel.compiled
+def drop_unmergeable(table, vocabulary, token_bytes_max, refuse):
+    """Set to 0 how often those pairs come that may not merge."""
+    for i in range(len(table)):
+        if table[i, 0] != 0:
+            key = np.uint64(table[i, 0]) - ONE
+            if not may_merge(np.int64(key >> HALF), np.int64(key & LOW), vocabulary, token_bytes_max, refuse):
+                table[i, 1] = 0
+
+
+@kernel.compiled
+def place(key, entry, slots):
+    """Put an entry into the table; its key must not be there."""
+    mask = np.uint64(len(slots) - 1)
+    at = _slot(key, mask)
+    while slots[at] != 0:
+        at = (at + 1) & (len(slots) - 1)
+    slots[at] = entry + 1
+
+
+@kernel.compiled
+def find(key, slots, keys):
+    """The entry of a pair, -1 if it is not followed in this phase."""
+    at = _slot(key, np.uint64(len(slots) - 1))
+    while slots[at] != 0:
+        entry = slots[at] - 1
+        if keys[entry] == key:
+            return entry
+        at = (at + 1) & (len(slots) - 1)
+    return -1
+
+
+@kernel.compiled
+def index_positions(text, n, edge, pairs, used, pool):
+    """Fill the pool with the positions of each followed pair, rising; entries know their start and size already."""
+    for entry in range(used):
+        place(pairs.key[entry], entry, pairs.slots)
+    for p in range(n - 1):
+        left, right = text[p], text[p + 1]
+        if left != edge and right != edge:
+            entry = find(key_of(left, right), pairs.slots, pairs.key)
+            if entry >= 0:
+                pool[pairs.start[entry]] = p
+                pairs.start[entry] += 1
+    for entry in range(used):
+        pairs.start[entry] -= pairs.size[entry]
+        pairs.heap_count[entry] = pairs.times[entry]
+        push(pairs, entry, entry)
+
+
+@kernel.inlined
+def _before(pairs, a, b):
+    """Whether entry a comes out of the heap before entry b."""
+    if pairs.heap_count[a] != pairs.heap_count[b]:
+        return pairs.heap_count[a] > pairs.heap_count[b]
+    return pairs.key[a] < pairs.key[b]
+
+
+@kernel.compiled
+def push(pairs, held, entry):
+    """Put an entry into the heap of `held` entries, by its heap_count."""
+    at = held
+    while at > 0:
+        parent = (at - 1) >> 1
+        if not _before(pairs, entry, pairs.heap[parent]):
+            break
+        pairs.heap[at] = pairs.heap[parent]
+        at = parent
+    pairs.heap[at] = entry
+
+
+@kernel.compiled
+def sink(pairs, held, entry):
+    """Put an entry in place of the first of the heap of `held` entries, by its heap_count."""
+    at = 0
+    while 2 * at + 1 < held:
+        child = 2 * at + 1
+        if child + 1 < held and _before(pairs, pairs.heap[child + 1], pairs.heap[child]):
+            child += 1
+        if not _before(pairs, pairs.heap[child], entry):
+            break
+        pairs.heap[at] = pairs.heap[child]
+        at = child
+    pairs.heap[at] = entry

@@ -1,0 +1,99 @@
+"""The learner's text: one array of symbols, in which tokens grow.
+
+text    int32 [n], the words in order of falling weight, each behind an EDGE, and one at the end. A token of L
+        bytes at p has its id in text[p]; if L > 1, text[p + 1] and text[p + L - 1] hold -L. So the tokens before
+        and behind it are found in one step, and a token may be of any length.
+EDGE    an id above all tokens: edge
+ends    int64 [classes]: words of one weight stand together, class c ends before text[ends[c]]
+weights int64 [classes], falling
+block   int32 [n / 64 + 2], the class of text[64 * i]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roots import kernel
+from tokenizer import bpe
+
+BLOCK_SHIFT = 6
+
+
+@kernel.compiled
+def fill(data, bounds, order, ids, edge, text):
+    """Write words into `text` in the order given; ids int32 [256] of the bytes."""
+    at = 0
+    for word in order:
+        text[at] = edge
+        at += 1
+        for i in range(bounds[word], bounds[word + 1]):
+            text[at] = ids[data[i]]
+            at += 1
+    text[at] = edge
+
+
+@kernel.compiled
+def compact(text, n, edge, ends):
+    """Close the gaps that merges left and drop words of one token, in place; returns the new n. `ends` move along."""
+    write, read, c = np.int64(0), np.int64(0), np.int64(0)
+    while read < n - 1:
+        while c < len(ends) and read >= ends[c]:
+            ends[c] = write
+            c += 1
+        start = write
+        text[write] = edge
+        write += 1
+        read += 1
+        while text[read] != edge:
+            token = text[read]
+            step = 1 if text[read + 1] >= 0 else -text[read + 1]
+            text[write] = token
+            write += 1
+            read += step
+        if write - start <= 2:
+            write = start
+    while c < len(ends):
+        ends[c] = write
+        c += 1
+    text[write] = edge
+    return write + 1
+
+
+@kernel.compiled
+def index_classes(ends, block):
+    """Fill `block`: the class of the first symbol of each 64."""
+    c = 0
+    for i in range(len(block)):
+        while c < len(ends) - 1 and (i << BLOCK_SHIFT) >= ends[c]:
+            c += 1
+        block[i] = c
+
+
+@kernel.compiled
+def replay(text, edge, found, size, longest):
+    """Merge each word of fresh text as `found` (bpe.Merges) says; size int64 [ids] of tokens, longest of words."""
+    ranks, ids = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32), np.empty(longest, np.int32)
+    at = np.int64(1)
+    while at < len(text):
+        n = np.int64(0)
+        while text[at + n] != edge:
+            ids[n] = text[at + n]
+            n += 1
+        start = at
+        for k in range(bpe.merge_ids(ids, np.int64(0), n, found, ranks)):
+            width = size[ids[k]]
+            text[at] = ids[k]
+            if width > 1:
+                text[at + 1] = text[at + width - 1] = -width
+            at += width
+        at = start + n + 1
+
+
+@kernel.inlined
+def next_of(text, p):
+    return p + 1 if text[p + 1] >= 0 else p - text[p + 1]
+
+
+@kernel.inlined
+def previous_of(text, p):
+    return p - 1 if text[p - 1] >= 0 else p + text[p - 1]
