@@ -127,7 +127,7 @@ def _repeats(task: stage.Task, context: stage.Context, folder: Path) -> stage.Re
 def _pieces(task: stage.Task, context: stage.Context, folder: Path) -> stage.Result:
     """Count the pieces of what is left of the sample, those of held-out documents apart."""
     files = exchange.paths(context.folder(REPEATS), [part.name for part in context.manifests(REPEATS)])
-    repeated = exchange.row_of(exchange.gather(files, task.options["task"], exchange.VERDICT)["doc"])
+    repeated = np.sort(exchange.row_of(exchange.gather(files, task.options["task"], exchange.VERDICT)["doc"]))
     tables = {ending: count.Table() for ending in ENDINGS}
     sizes = {ending: report.Text.zero() for ending in ENDINGS}
     documents = kept = read_bytes = kept_bytes = before = 0

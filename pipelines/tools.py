@@ -22,6 +22,7 @@ from tokenizer import count as piece_count
 from tokenizer import encode, learn, report, report_page, sample, shards
 
 LANGUAGE = "en"  # the frame wants a language of each source; no tool here looks at it
+CHECKPOINT = ".learner.npz"  # in the output of `tokenizer train`: what a killed learner goes on from
 REPORT_HELD_OUT = 0.1  # of the documents of a file that a report judges
 RUN = ".run"  # where a tool's stages work, below its output
 
@@ -139,7 +140,13 @@ def langid_evaluate(files: list[Path], model: str, sha256: str) -> Iterator[str]
 
 def tokenizer_train(files: list[Path], output: Path, vocab_size: int, text_field: str) -> str:
     plan_of = _recipe(files, "", text_field, [])
-    learned = learn.learn(piece_count.of(batch.column("text") for batch in _documents(plan_of)), vocab_size)
+    output.mkdir(parents=True, exist_ok=True)
+    learned = learn.learn(
+        piece_count.of(batch.column("text") for batch in _documents(plan_of)),
+        vocab_size,
+        progress=_tell_merges if sys.stderr.isatty() else None,
+        checkpoint=output / CHECKPOINT,
+    )
     digests = learn.save(learned.tokenizer(), output)
     for note in learned.notes():
         sys.stderr.write(f"roots: {note}\n")
@@ -147,7 +154,7 @@ def tokenizer_train(files: list[Path], output: Path, vocab_size: int, text_field
 
 
 def tokenizer_encode(files: list[Path], tokenizer: Path, output: Path, text_field: str) -> str:
-    encoder = encode.Encoder(tokenizer)
+    encoder = _encoder(tokenizer)
     output.parent.mkdir(parents=True, exist_ok=True)
     with shards.Writer(output, encoder.vocab_size, encoder.eod) as writer:
         for batch in _documents(_recipe(files, "", text_field, [])):
@@ -158,9 +165,7 @@ def tokenizer_encode(files: list[Path], tokenizer: Path, output: Path, text_fiel
 
 def tokenizer_report(files: list[Path], tokenizer: Path, text_field: str, output: Path | None) -> str:
     """The report on plain files, each a row; every tenth document is held out of the baseline and judged by."""
-    encoder = encode.Encoder(tokenizer)
-    if encoder.slow_because:
-        sys.stderr.write(f"roots: {encoder.path} is encoded by the library, slowly: {encoder.slow_because}\n")
+    encoder = _encoder(tokenizer)
     settings = recipe.load(Path("tools.toml")).tokenizer
     rows, used = [], np.zeros(encoder.vocab_size, np.int64)
     for file in files:
@@ -183,6 +188,18 @@ def tokenizer_report(files: list[Path], tokenizer: Path, text_field: str, output
         for name, content in {**pages, "report.csv": report_page.table_csv(rows)}.items():
             storage.write(output / name, content.encode())
     return text
+
+
+def _tell_merges(made: int, wanted: int, last: int) -> None:
+    sys.stderr.write(f"\r{made:,} of {wanted:,} merges, the last pair of {last:,}{'' if made < wanted else chr(10)}")
+
+
+def _encoder(tokenizer: Path) -> encode.Encoder:
+    """A tokenizer; tells on stderr where our kernels cannot encode with it."""
+    found = encode.Encoder(tokenizer)
+    if found.slow_because:
+        sys.stderr.write(f"roots: {found.path} is encoded by the library, slowly: {found.slow_because}\n")
+    return found
 
 
 def shard_show(prefix: Path, document: int, token: int, tokenizer: Path | None) -> Iterator[str]:

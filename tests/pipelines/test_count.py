@@ -111,6 +111,14 @@ def test_tables_tokenizer_report_and_mix_do_not_depend_on_tasks_or_workers(whole
         assert len(of[0]) >= 5
 
 
+def test_several_partitions_of_lines_give_the_same_counts(whole, root, monkeypatch):
+    monkeypatch.setattr(counting.exchange, "PARTITION_BYTES", 64)
+    context = make(root / "parted", 1_000, until="tokenizer")
+    assert len(context.manifests(counting.REPEATS)) > 8
+    digests = [[part.facts["pieces"]["digest"] for part in of.manifests("counts")] for of in (whole, context)]
+    assert digests[0] == digests[1]
+
+
 def test_lines_are_counted_once_wherever_they_stand_but_those_of_code_each_time(whole):
     """Against a plain count in Python of what the original's rule leaves: strip, drop empty, drop what was before."""
     seen: set[str] = set()

@@ -148,6 +148,11 @@ def test_the_pages_hold_the_same_figures(plain):
     assert pages(plain) == found
 
 
+def test_a_plot_of_no_language_is_refused():
+    with pytest.raises(ValueError, match=r"plots\.bars: no names; a plot needs at least one"):
+        report_page.plot([])
+
+
 @pytest.mark.parametrize(
     ("token", "shown"),
     [
