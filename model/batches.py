@@ -127,12 +127,12 @@ def digests(prefix: Path, tokenizer: str) -> dict[str, str]:
             f"{prefix}: was made with the tokenizer {stated['facts']['tokenizer'][:12]}, the run has "
             f"{tokenizer[:12]} (sha256); name the folder of the tokenizer that made the shards"
         )
-    for path, seal in stated["files"].items():
-        name = Path(path).name
-        if found.get(name) != seal["sha256"]:
+    seals = {Path(path).name: seal["sha256"] for path, seal in stated["files"].items()}
+    for name, digest in found.items():
+        if seals.get(name) != digest:
             raise ValueError(
-                f"{prefix.with_name(name)}: sha256 is {found.get(name)}, its manifest says {seal['sha256']}; the "
-                "file is damaged, run the stage `shards` again"
+                f"{prefix.with_name(name)}: sha256 is {digest}, its manifest says {seals.get(name)}; the file is "
+                "damaged, run the stage `shards` again"
             )
     return found
 

@@ -166,3 +166,29 @@ def test_a_run_killed_in_each_stage_ends_with_the_same_bytes(whole: stage.Contex
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"})
     assert tree(output) == tree(whole.output)
     assert not list(output.rglob(".*.tmp"))
+
+
+def test_a_model_trained_on_the_runs_shards_goes_on_after_kill_9_with_the_same_loss(
+    whole: stage.Context, tmp_path: Path
+) -> None:
+    def line(name: str) -> list[str]:
+        folders = [f"--shards={whole.output}/shards", f"--tokenizer={whole.output}/tokenizer"]
+        options = ["--size=nano", "--steps=40", "--sequence=32", "--checkpoint-every=5", "--threads=1"]
+        return [sys.executable, "-m", "pipelines", "model", "train", *folders, *options, f"--output={tmp_path / name}"]
+
+    def losses(name: str) -> list[list[str]]:
+        with (tmp_path / name / "log.csv").open(newline="") as file:
+            return [row[:5] for row in csv.reader(file)]
+
+    subprocess.run(line("undisturbed"), check=True, capture_output=True)
+    process = subprocess.Popen(line("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "killed" / "log.csv"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") > 12):
+        time.sleep(0.003)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(line("killed"), check=True, capture_output=True)
+    assert len(losses("killed")) == 41
+    assert losses("killed") == losses("undisturbed")
+    evaluation = [(tmp_path / name / "evaluation.csv").read_bytes() for name in ("killed", "undisturbed")]
+    assert evaluation[0] == evaluation[1]
