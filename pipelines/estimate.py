@@ -33,7 +33,8 @@ DISK = {"ingest": 0.45, "clean": 0.45, "annotate": 0.45, "dedup": 0.25, "redact"
 MEMORY_BASE = 400e6  # bytes of a worker that has imported everything
 MEMORY_BATCH = 8.0  # bytes for a byte of the largest batch or row group
 
-# Dataflow, batch, us-central1, list price in dollars: cloud.google.com/dataflow/pricing; look there before you spend
+# Dataflow, batch, us-central1, dollars: list prices as remembered, not looked up; cloud.google.com/dataflow/pricing has
+# today's, compare before you spend
 CPU_HOUR, MEMORY_GB_HOUR, DISK_GB_HOUR = 0.056, 0.003557, 0.000054
 MEMORY_GB, DISK_GB = 3.75, 25  # of an n1-standard-1's core, and the disk of a worker
 JOB_START_HOURS = 4 / 60  # machines that start and stop, for each Beam job
