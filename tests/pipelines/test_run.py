@@ -10,7 +10,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import lease, manifest, recipe, runner, stage, verify
+from pipelines import lease, manifest, recipe, runner, stage, verify, workers
 from pipelines import run as running
 
 RECIPE = """
@@ -161,7 +161,8 @@ def test_a_killed_worker_ends_the_stage_and_the_next_run_has_the_same_bytes(
 
     def kill_a_worker(progress: running.Progress) -> None:
         if progress.stage == "annotate" and not progress.finished:
-            psutil.Process().children()[0].kill()
+            ours = [each for each in psutil.Process().children() if workers.PROGRAM in each.cmdline()]
+            ours[0].kill()
 
     with pytest.raises(stage.StageFailed, match=r"stage annotate: a worker was killed \(exit code -9; .*run the same"):
         runs("out", until="redact", workers=2, watch=kill_a_worker)
