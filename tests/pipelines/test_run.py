@@ -159,10 +159,13 @@ def test_a_killed_worker_ends_the_stage_and_the_next_run_has_the_same_bytes(
 ) -> None:
     monkeypatch.setattr(runner, "IN_PROCESS_BYTES", 0)  # so that this small run has worker processes at all
 
+    killed: list[psutil.Process] = []
+
     def kill_a_worker(progress: running.Progress) -> None:
-        if progress.stage == "annotate" and not progress.finished:
-            ours = [each for each in psutil.Process().children() if workers.PROGRAM in each.cmdline()]
-            ours[0].kill()
+        if progress.stage == "annotate" and not killed:
+            alive = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+            killed.append(next(each for each in alive if workers.PROGRAM in each.cmdline()))
+            killed[0].kill()
 
     with pytest.raises(stage.StageFailed, match=r"stage annotate: a worker was killed \(exit code -9; .*run the same"):
         runs("out", until="redact", workers=2, watch=kill_a_worker)
