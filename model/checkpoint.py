@@ -25,6 +25,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
 from model import parallel
+from roots import whole_file
 
 MANIFEST = "manifest.json"
 _FORMAT = 2
@@ -79,11 +80,11 @@ def save(
             json.dump({**content, "seal": _digest(content)}, text, indent=1, sort_keys=True)
             text.flush()
             os.fsync(text.fileno())
-        _sync_folder(temporary)
+        whole_file.sync_folder(temporary)
         if final.exists():  # a step done again: the older checkpoints cover the moment in between
             _remove(final)
         temporary.rename(final)
-        _sync_folder(folder)
+        whole_file.sync_folder(folder)
         for old in found(folder)[:-keep]:
             _remove(old)
     where.wait()
@@ -248,11 +249,3 @@ def _seal(path: Path) -> dict[str, Any]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,6 +26,7 @@ from pathlib import Path
 import orjson
 
 from pipelines import manifest, stage, storage, warc
+from roots import whole_file
 
 INDEX = "https://index.commoncrawl.org"
 DATA = "https://data.commoncrawl.org"
@@ -212,13 +213,13 @@ def _fetch_part(captures: list[Capture], path: Path, data: str, patience: Patien
             log.write(orjson.dumps(failure) + b"\n")
             log.flush()
             done.append(failure)
-        storage.sync_file(unfinished)
+        whole_file.sync_file(unfinished)
     failed = [(capture, failure) for capture, failure in zip(captures, done, strict=True) if failure]
     lines = [orjson.dumps({"url": c.url, "filename": c.filename, "offset": c.offset, "reason": f}) for c, f in failed]
     if lines:
         storage.write(path.with_name(path.name + ".failed"), b"\n".join(lines) + b"\n")
     unfinished.replace(path)
-    storage.sync_folder(path.parent)
+    whole_file.sync_folder(path.parent)
     reasons = Counter(failure.rpartition(": ")[2] for _, failure in failed)
     return Fetched(records=len(captures) - len(failed), failed=reasons)
 

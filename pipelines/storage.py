@@ -17,11 +17,12 @@ import os
 import re
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
+
+from roots import whole_file
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -322,11 +323,11 @@ def publish(temporary: Path, names: Iterable[str], folder: Place) -> None:
     for name in names:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        sync_file(temporary / name)
+        whole_file.sync_file(temporary / name)
         (temporary / name).replace(target)
         parents.add(target.parent)
     for parent in sorted(parents):
-        sync_folder(parent)
+        whole_file.sync_folder(parent)
 
 
 def write(path: Place, data: bytes) -> None:
@@ -334,14 +335,7 @@ def write(path: Place, data: bytes) -> None:
     if isinstance(path, Remote):
         path.write_bytes(data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    whole_file.write(path, data)
 
 
 def append(path: Place, line: bytes) -> None:
@@ -364,21 +358,6 @@ def tidy(folder: Place) -> None:
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
         if not any(path.iterdir()):
             path.rmdir()
-
-
-def sync_file(path: Path) -> None:
-    """Force a file's bytes to the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries (renames, new names) to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def each(function: Callable[[Item], Found], items: Iterable[Item], place: Place) -> list[Found]:

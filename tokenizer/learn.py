@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import tokenizers
 from tokenizers import models
 
+from roots import whole_file
 from tokenizer import bpe, count, learn_kernels, learn_pairs, learn_text, spec
 
 TOKENIZER = "tokenizer.json"
@@ -325,20 +325,10 @@ def save(learned: tokenizers.Tokenizer, folder: Path) -> dict[str, str]:
         "tokenizer_config.json": _json(config),
         TOKENIZER: learned.to_str(pretty=True).encode() + b"\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        _write(folder / name, data)
+        whole_file.write(folder / name, data)
     return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
 def _json(value: dict[str, object] | dict[str, str]) -> bytes:
     return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from roots import whole_file
 
 WEIGHT_SUM_TOLERANCE = 1e-6  # weights are written with all their digits; by hand they are often rounded
 
@@ -98,14 +99,7 @@ def render(groups: Sequence[Group]) -> str:
 
 def write(path: Path, groups: Sequence[Group]) -> None:
     """Write a mix file, whole or not at all."""
-    data = render(groups).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    whole_file.write(path, render(groups).encode())
 
 
 def read(path: Path) -> list[Group]:

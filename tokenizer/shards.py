@@ -36,6 +36,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from roots import whole_file
+
 MAGIC = b"MMIDIDX\0\0"
 VERSION = 1
 HEADER = struct.Struct("<9sQBQQ")  # magic, version, type code, N, D: 34 bytes
@@ -365,7 +367,7 @@ def _publish(data: _File, idx: Path, dtype: np.dtype, lengths: np.ndarray, doc_i
         index.rename()
     finally:
         index.discard()
-    _sync_folder(idx.parent)
+    whole_file.sync_folder(idx.parent)
     return Written(
         documents=len(doc_idx) - 1,
         empty_documents=empty,
@@ -375,14 +377,6 @@ def _publish(data: _File, idx: Path, dtype: np.dtype, lengths: np.ndarray, doc_i
         bin_sha256=bin_sha256,
         idx_sha256=idx_sha256,
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_header(path: Path) -> tuple[np.dtype, int, int]:
