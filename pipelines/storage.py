@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -335,7 +336,8 @@ def write(path: Place, data: bytes) -> None:
     if isinstance(path, Remote):
         path.write_bytes(data)
         return
-    whole_file.write(path, data)
+    # a task that is done twice at a time has its own temporary name; `tidy` removes what a kill leaves
+    whole_file.write(path, data, mark=f".{uuid.uuid4().hex[:12]}")
 
 
 def append(path: Place, line: bytes) -> None:

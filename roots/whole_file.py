@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole, in a folder that is made if it is not there; on the disk when this returns."""
+def write(path: Path, data: bytes, mark: str = "") -> None:
+    """Write a file whole, in a folder that is made if it is not there; on the disk when this returns.
+
+    mark  put into the temporary name, where several may write the same file at a time; with none, what a kill leaves
+          is overwritten the next time
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{mark}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
