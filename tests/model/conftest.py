@@ -13,6 +13,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from model import choices
+
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/golden_vectors.json"
 
 TEXTS = {
@@ -89,3 +91,32 @@ def saved_tensors():
         return {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def nano(shards_folder, tokenizer_folder) -> choices.Options:
+    """A run of a few steps on the tiny shards; a test replaces what it is about, `output` always."""
+    return choices.Options(
+        shards=shards_folder,
+        tokenizer=tokenizer_folder,
+        output=shards_folder.parent / "nowhere",
+        mix=None,
+        size="nano",
+        steps=12,
+        batch=4,
+        micro=0,
+        ramp=None,
+        sequence=16,
+        rate=3e-3,
+        rate_min=3e-4,
+        warmup=4,
+        eval_share=0.2,
+        eval_every=0,
+        eval_documents=3,
+        checkpoint_every=5,
+        keep=3,
+        seed=1,
+        device="cpu",
+        threads=1,
+        tensorboard=False,
+    )

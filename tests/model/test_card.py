@@ -23,31 +23,8 @@ SECTIONS = [
 
 
 @pytest.fixture(scope="module")
-def run(shards_folder, tokenizer_folder, tmp_path_factory) -> choices.Options:
-    options = choices.Options(
-        shards=shards_folder,
-        tokenizer=tokenizer_folder,
-        output=tmp_path_factory.mktemp("card") / "run",
-        mix=None,
-        size="nano",
-        steps=4,
-        batch=4,
-        micro=0,
-        ramp=(2, 2, 4),
-        sequence=16,
-        rate=3e-3,
-        rate_min=3e-4,
-        warmup=4,
-        eval_share=0.2,
-        eval_every=0,
-        eval_documents=3,
-        checkpoint_every=5,
-        keep=3,
-        seed=1,
-        device="cpu",
-        threads=1,
-        tensorboard=False,
-    )
+def run(nano, tmp_path_factory) -> choices.Options:
+    options = dataclasses.replace(nano, output=tmp_path_factory.mktemp("card") / "run", steps=4, ramp=(2, 2, 4))
     assert train.train(options, lambda line: None)
     return options
 

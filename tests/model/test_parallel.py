@@ -124,31 +124,8 @@ def set_back(output: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def options(shards_folder, tokenizer_folder, tmp_path_factory) -> choices.Options:
-    return choices.Options(
-        shards=shards_folder,
-        tokenizer=tokenizer_folder,
-        output=tmp_path_factory.mktemp("worlds"),
-        mix=None,
-        size="nano",
-        steps=8,
-        batch=4,
-        micro=1,
-        ramp=None,
-        sequence=16,
-        rate=3e-3,
-        rate_min=3e-4,
-        warmup=4,
-        eval_share=0.2,
-        eval_every=0,
-        eval_documents=3,
-        checkpoint_every=4,
-        keep=3,
-        seed=1,
-        device="cpu",
-        threads=1,
-        tensorboard=False,
-    )
+def options(nano, tmp_path_factory) -> choices.Options:
+    return dataclasses.replace(nano, output=tmp_path_factory.mktemp("worlds"), steps=8, micro=1, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")

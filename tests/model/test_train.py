@@ -23,31 +23,8 @@ ALONE = parallel.World(rank=0, size=1, device=torch.device("cpu"))
 
 
 @pytest.fixture
-def options(shards_folder, tokenizer_folder, tmp_path) -> choices.Options:
-    return choices.Options(
-        shards=shards_folder,
-        tokenizer=tokenizer_folder,
-        output=tmp_path / "run",
-        mix=None,
-        size="nano",
-        steps=12,
-        batch=4,
-        micro=0,
-        ramp=None,
-        sequence=16,
-        rate=3e-3,
-        rate_min=3e-4,
-        warmup=4,
-        eval_share=0.2,
-        eval_every=0,
-        eval_documents=3,
-        checkpoint_every=5,
-        keep=3,
-        seed=1,
-        device="cpu",
-        threads=1,
-        tensorboard=False,
-    )
+def options(nano, tmp_path) -> choices.Options:
+    return dataclasses.replace(nano, output=tmp_path / "run")
 
 
 def quiet(message: str) -> None:
