@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -46,10 +47,7 @@ def lengths(counts: facts.Counts) -> str:
         axes.set_ylabel("documents", color=INK)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
-        axes.tick_params(length=0, labelcolor=INK)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        _plain(axes)
         axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
@@ -73,10 +71,7 @@ def spread(edges: np.ndarray, documents: np.ndarray, is_logarithmic: bool, limit
             at = "right" if side == "max" else "left"
             axes.annotate(f" {side} {value:,g} ", (value, 0.93), xycoords=("data", "axes fraction"), ha=at, color=LIMIT)
         axes.set_ylabel("documents", color=INK)
-        axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
-        axes.tick_params(length=0, labelcolor=INK)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
+        _plain(axes)
         axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
@@ -97,11 +92,17 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
             axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
             axes.set_xlim(-0.7, len(names) - 0.3)
             axes.set_title(title, loc="left", color=INK, fontsize=9)
-            axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
-            axes.tick_params(length=0, labelcolor=INK)
-            for side in ("top", "right", "left", "bottom"):
-                axes.spines[side].set_visible(False)
+            _plain(axes)
+            axes.spines["bottom"].set_visible(False)
         return _svg(figure)
+
+
+def _plain(axes: Axes) -> None:
+    """Lines across at the ticks of the y axis, and no frame but its bottom."""
+    axes.grid(axis="y", color=GRID, linewidth=0.8, zorder=1)
+    axes.tick_params(length=0, labelcolor=INK)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
 
 
 def _svg(figure: Figure) -> str:
