@@ -60,6 +60,8 @@ def referee(options: choices.Options, steps: int) -> list[float]:
         model.tie_weights()
         model.to(where.device)
         torch.set_float32_matmul_precision("high")
+        if where.device.type == "cuda":
+            model.compile()
         adamw = optimizer.adamw(model, options.rate)
         return [_step(run, model, adamw) for _ in range(steps)]
 

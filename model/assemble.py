@@ -53,6 +53,7 @@ def build(
     attend: str = "auto",
     losing: str = "auto",
     recompute: int = 0,
+    gathered: bool = False,
 ) -> tuple[bloom.Bloom, nn.Module]:
     """The model with its first weights, and the module to call for a step (the model, or DDP around it).
 
@@ -66,7 +67,7 @@ def build(
     if where.device.type == "cuda":
         model.compile_blocks()
     if way == "fsdp":
-        parallel.spread(model, way, where)
+        parallel.spread(model, way, where, gathered)
     model.to_empty(device=where.device)
     model.slopes = bloom.alibi_slopes(shape.heads).to(where.device)
     model.initialise(torch.Generator(where.device).manual_seed(seed))

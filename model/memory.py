@@ -21,17 +21,26 @@ CARDS = {"40": 39.5, "80": 79.2, "141": 139.8}  # GiB that CUDA offers on an A10
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Sequences of a micro-batch, blocks recomputed, and the bytes that this takes on each GPU."""
+    """Sequences of a micro-batch, blocks recomputed, whether FSDP2 keeps gathered weights for the backward pass, and
+    the bytes that this takes on each GPU."""
 
     micro: int
     recompute: int
     bytes: int
+    gathered: bool = False
 
 
 def step_bytes(
-    shape: config.BloomConfig, micro: int, sequence: int, recompute: int, processes: int = 1, way: str = "none"
+    shape: config.BloomConfig,
+    micro: int,
+    sequence: int,
+    recompute: int,
+    processes: int = 1,
+    way: str = "none",
+    gathered: bool = False,
 ) -> int:
-    """Peak bytes of a training step in bfloat16 on each of `processes` GPUs, spread in a way of `parallel.WAYS`."""
+    """Peak bytes of a training step in bfloat16 on each of `processes` GPUs, spread in a way of `parallel.WAYS`;
+    `gathered` as in `parallel.spread`."""
     tokens, width, vocabulary = micro * sequence, shape.hidden, shape.vocabulary
     block = 12 * width * width + 13 * width
     kept = shape.layers - recompute
@@ -40,14 +49,19 @@ def step_bytes(
         states = states // processes + 4 * shape.parameters() * (processes - 1) // processes
     elif way == "ddp":  # the buckets in which gradients travel
         states += 4 * shape.parameters()
-    # bfloat16 copies of the weights live from the forward to the backward pass; under FSDP2 two blocks at a time
-    copies = 2 * (vocabulary * width + min(kept + 1, 2 if way == "fsdp" else shape.layers) * block)
+    # bfloat16 copies of the weights live from the forward to the backward pass; FSDP2 holds whole blocks instead, two
+    # at a time, but all of them between two micro-batches, when there are no activations
+    whole = min(kept + 1, shape.layers)
+    if way == "fsdp":
+        whole = shape.layers if gathered else 2
+    copies = 2 * (vocabulary * width + whole * block)
+    between = 2 * (shape.layers - whole) * block if way == "fsdp" else 0
     activations = tokens * width * (BLOCK_BYTES * kept + 2 * recompute + (BLOCK_BYTES if recompute else 0))
     logits = min(2 * vocabulary * tokens, loss.CHUNK_BYTES["cuda"])
     # at the loss: the embedding's float32 gradient of the head; at the end of the step that of the look-up as well,
     # but then the activations are gone
     head = 4 * vocabulary * width + logits + 4 * tokens * width
-    return states + copies + max(activations + head, 2 * 4 * vocabulary * width)
+    return states + copies + max(activations + head, 2 * 4 * vocabulary * width, between)
 
 
 def way(shape: config.BloomConfig, gib: float, batch: int, sequence: int) -> str:
@@ -61,7 +75,7 @@ def plan(
     shape: config.BloomConfig, gib: float, batch: int, sequence: int, processes: int = 1, way: str = "none"
 ) -> Plan:
     """The largest micro-batch, a power of two, that fits without recomputation; else as few recomputed blocks as
-    a micro-batch of MICRO_TOKENS needs; else a smaller micro-batch.
+    a micro-batch of MICRO_TOKENS needs; else a smaller micro-batch. FSDP2 keeps gathered weights where they fit too.
 
     batch   sequences of a step on each GPU, the most that a micro-batch can be
     raises  ValueError where not even one sequence with all blocks recomputed fits
@@ -72,9 +86,10 @@ def plan(
     order = [(micro, 0) for micro in sizes if micro >= least]
     order += [(micro, blocks) for micro in sizes if micro <= least for blocks in range(1, shape.layers + 1)]
     for micro, recompute in order:
-        needed = step_bytes(shape, micro, sequence, recompute, processes, way)
-        if needed <= room:
-            return Plan(micro=micro, recompute=recompute, bytes=needed)
+        for gathered in (True, False) if way == "fsdp" else (False,):
+            needed = step_bytes(shape, micro, sequence, recompute, processes, way, gathered)
+            if needed <= room:
+                return Plan(micro=micro, recompute=recompute, bytes=needed, gathered=gathered)
     needed = step_bytes(shape, 1, sequence, shape.layers, processes, way)
     raise ValueError(
         f"a step of {shape.parameters():,} parameters takes {needed / GIB:.1f} GiB on each of {processes} GPUs, "

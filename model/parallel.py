@@ -84,11 +84,13 @@ def world(device: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(model: bloom.Bloom, way: str, where: World) -> nn.Module:
+def spread(model: bloom.Bloom, way: str, where: World, gathered: bool = False) -> nn.Module:
     """The module to call for a training step: the model itself, or its DDP wrapper.
 
     With fsdp the model's own parameters become shards (DTensors) of float32; a block's weights are gathered
     in the model's compute type and their gradients summed in float32.
+    gathered  with fsdp: a block's weights stay whole from its forward to its backward pass, instead of being
+              gathered twice
     raises  ValueError for another way, or a way of several processes in a world of one
     """
     if way not in WAYS:
@@ -106,20 +108,25 @@ def spread(model: bloom.Bloom, way: str, where: World) -> nn.Module:
     # what goes into a block is of the right type already; ALiBi's slopes are to stay float32
     policy = fsdp.MixedPrecisionPolicy(model.dtype, torch.float32, cast_forward_inputs=False)
     for block in model.h:
-        fsdp.fully_shard(block, mesh=mesh, mp_policy=policy)
+        fsdp.fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=not gathered)
     fsdp.fully_shard(model, mesh=mesh, mp_policy=policy)
     return model
 
 
 @contextlib.contextmanager
 def summing(module: nn.Module, last: bool) -> Iterator[None]:
-    """A micro-batch's backward pass: gradients travel between processes with the last one of a step only."""
+    """A micro-batch's backward pass: gradients travel between processes with the last one of a step only.
+
+    Until then fsdp leaves the weights whole where the backward pass gathered them: the next forward pass needs them,
+    and the activations are gone.
+    """
     if isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():
             yield
         return
     if isinstance(module, fsdp.FSDPModule):
         module.set_requires_gradient_sync(last)
+        module.set_reshard_after_backward(last)
     yield
 
 

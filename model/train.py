@@ -121,9 +121,16 @@ def _start(options: choices.Options, where: parallel.World) -> Run:
     if where.first:
         data = batches.identity(division, options.shards, encoder.sha256)
         choices.agree(options, data)
-    way, micro, recompute = _fit(options, shape, where)
+    way, fits = _fit(options, shape, where)
     model, module = assemble.build(
-        shape, where, seed=options.seed, way=way, attend=options.attention, losing=options.loss, recompute=recompute
+        shape,
+        where,
+        seed=options.seed,
+        way=way,
+        attend=options.attention,
+        losing=options.loss,
+        recompute=fits.recompute,
+        gathered=fits.gathered,
     )
     if not where.first:
         where.wait()  # the first process makes the index, the others find it
@@ -145,25 +152,25 @@ def _start(options: choices.Options, where: parallel.World) -> Run:
         adamw=optimizer.adamw(model, options.rate),
         guard=guard.Guard(),
         meter=meter.Meter(where.device),
-        micro=micro,
+        micro=fits.micro,
     )
 
 
-def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.World) -> tuple[str, int, int]:
-    """How the weights are spread, sequences of a micro-batch and blocks to recompute: as asked for, on a GPU else
-    what its memory allows."""
+def _fit(options: choices.Options, shape: config.BloomConfig, where: parallel.World) -> tuple[str, memory.Plan]:
+    """How the weights are spread, and the micro-batch: as asked for, on a GPU else what its memory allows."""
     for size in {options.batch, *(options.ramp[:2] if options.ramp else ())}:
         if size % where.size:
             raise ValueError(f"a batch of {size} sequences is no multiple of {where.size} processes; change --batch")
     way, batch = options.parallel, options.batch // where.size
     if where.device.type == "cpu":
         way = ("none" if where.size == 1 else "fsdp") if way == "auto" else way
-        return way, options.micro or batch, max(options.recompute, 0)
+        return way, memory.Plan(micro=options.micro or batch, recompute=max(options.recompute, 0), bytes=0)
     gib = torch.cuda.get_device_properties(where.device).total_memory / memory.GIB
     if way == "auto":
         way = "none" if where.size == 1 else memory.way(shape, gib, batch, options.sequence)
     fits = memory.plan(shape, gib, batch, options.sequence, where.size, way)
-    return way, options.micro or fits.micro, fits.recompute if options.recompute < 0 else options.recompute
+    recompute = fits.recompute if options.recompute < 0 else options.recompute
+    return way, dataclasses.replace(fits, micro=options.micro or fits.micro, recompute=recompute)
 
 
 def _resume(run: Run, say: Say) -> None:

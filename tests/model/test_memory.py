@@ -50,6 +50,11 @@ def test_sharing_states_takes_less_and_copies_of_all_take_more():
     assert shared < one < copied
 
 
+def test_gathered_weights_are_kept_where_they_fit():
+    assert memory.plan(config.SIZES["3B"], memory.CARDS["80"], 32, 2048, 2, "fsdp").gathered
+    assert not memory.plan(config.SIZES["7.1B"], memory.CARDS["80"], 32, 2048, 4, "fsdp").gathered
+
+
 def test_whole_states_are_preferred_where_they_fit():
     assert memory.way(config.SIZES["560M"], memory.CARDS["80"], 32, 2048) == "ddp"
     assert memory.way(config.SIZES["3B"], memory.CARDS["80"], 32, 2048) == "fsdp"

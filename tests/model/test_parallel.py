@@ -62,7 +62,19 @@ def beyond(where):
     part.tie()
     total = where.total(torch.stack(losses).sum().detach() if losses else torch.zeros(()))
     pipeline = {"loss": total.item(), "off": off(part.named_own_parameters()), "blocks": list(part.mine)}
-    return {"whole": value.item(), "tensor": tensor, "pipeline": pipeline}
+
+    def in_shares(gathered):
+        model = bloom.Bloom(shape)
+        model.load_state_dict(whole.state_dict())
+        parallel.spread(model, "fsdp", where, gathered)
+        for i, rows in enumerate(ids.split(2)):
+            with parallel.summing(model, i == 1):
+                model(rows[:, :-1], rows[:, 1:]).backward()
+        kept = model.h[0].mlp.dense_4h_to_h.weight.to_local().shape[0]
+        return {"off": off(model.named_parameters()), "rows": kept}
+
+    fsdp = [in_shares(gathered) for gathered in (False, True)]
+    return {"whole": value.item(), "tensor": tensor, "pipeline": pipeline, "fsdp": fsdp}
 
 given = json.loads(sys.argv[1])
 for name in ("shards", "tokenizer", "output"):
@@ -184,6 +196,12 @@ def test_tensor_parallelism_gives_the_gradients_of_one_process(result):
     assert result["tensor"]["loss"] == pytest.approx(result["whole"], rel=1e-5)
     assert result["tensor"]["off"] < 1e-4
     assert result["tensor"]["rows"] == 4 * 48 // 2  # each holds half of the width
+
+
+def test_two_micro_batches_over_shared_weights_give_the_gradients_of_one(result):
+    for found in result["fsdp"]:  # gathered twice a pass, and once
+        assert found["off"] < 1e-4
+        assert found["rows"] == 48 // 2  # and nothing stays whole after the step
 
 
 def test_pipeline_parallelism_gives_the_gradients_of_one_process(result):
