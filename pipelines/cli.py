@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model import cli as model_cli
+from pipelines import pulse
 
 if TYPE_CHECKING:
     from pipelines import stage
@@ -53,6 +55,10 @@ UntilOption = Annotated[
     typer.Option(help="Last stage: ingest, clean, annotate, dedup, redact, cards, tokenizer or shards."),
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Worker processes; 1 works in this process.")]
+HangOption = Annotated[
+    float,
+    typer.Option(min=0, help="Seconds without progress, then a worker is ended, its task tried again; 0 never."),
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Documents in a batch; changes no result.")]
 IdOption = Annotated[str, typer.Option("--id", help="Field of the id; records without it are numbered.")]
 TextOption = Annotated[str, typer.Option("--text", help="Field of the text.")]
@@ -64,6 +70,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Beam logs each failure with its stack; the command tells it once, in a line
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    # so do its threads that lose a worker
+    threading.excepthook = lambda failed: logging.getLogger("apache_beam").error(failed.exc_value)
     logging.getLogger().setLevel(logging.ERROR)
     app()
 
@@ -107,6 +115,7 @@ def run_command(
     output: OutputOption,
     until: UntilOption = "shards",
     workers: WorkersOption = 1,
+    hang_seconds: HangOption = pulse.SILENT_SECONDS_MAX,
     overrides: SetOption = None,
     batch_docs: BatchOption = 1024,
 ) -> None:
@@ -115,7 +124,7 @@ def run_command(
         from pipelines import progress, run, runner, sources
 
         _check_until(until)
-        engine = runner.Engine(workers=workers, beam_options=tuple(context.args))
+        engine = runner.Engine(workers=workers, hang_seconds=hang_seconds, beam_options=tuple(context.args))
         standing = _context(recipe_path, output, overrides, batch_docs)
         for line in sources.passed_over(standing.recipe):
             typer.echo(line, err=True)

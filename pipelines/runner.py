@@ -1,12 +1,14 @@
 """One Beam job for each stage: its elements are numbers of tasks, the tasks stand in the stage's plan file.
 
 Locally the FnApiRunner is pinned (Beam's default asks the network which runner it is): in this process with one
-worker, in the processes of a pool (`pipelines/workers.py`) with more. A worker that is killed would leave Beam 2.77
-waiting for ever; the watchdog here ends the stage instead.
+worker, in the processes of a pool (`pipelines/workers.py`) with more. A worker that is killed or hangs would leave Beam
+2.77 waiting for ever; the watchdog here ends the stage, or ends the workers and tries again.
 """
 
 from __future__ import annotations
 
+import collections
+import logging
 import os
 import re
 import signal
@@ -27,12 +29,14 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 
-from pipelines import manifest, path, recipe, stage, storage, workers
+from pipelines import manifest, path, pulse, recipe, stage, storage, workers
 
 IN_PROCESS_BYTES = 24 * 2**20  # a stage with less text than this is not worth starting worker processes (3-4 s)
 POLL_SECONDS = 0.2
+HANGS_MAX = 3  # of one task; then the stage fails
 SPANS_MAX = 50_000  # of tasks in a job's graph: about 160 KB; services refuse graphs of some megabytes
 FAILURE = re.compile(r"(?:TaskFailed: |^)(task .*?)(?: \[while running|\\n|\n|$)")
+LOG = logging.getLogger(__name__)
 
 
 class TaskFailed(RuntimeError):
@@ -41,9 +45,13 @@ class TaskFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Where tasks run. `beam_options` are passed on as they are; with a --runner among them, that runner is used."""
+    """Where tasks run. `beam_options` are passed on as they are; with a --runner among them, that runner is used.
+
+    hang_seconds  a worker of our own that makes no progress for so long is ended; 0 waits for ever
+    """
 
     workers: int = 1
+    hang_seconds: float = pulse.SILENT_SECONDS_MAX
     beam_options: tuple[str, ...] = ()
 
     @property
@@ -103,7 +111,8 @@ class RunTask(beam.DoFn):
     def process(self, index: int) -> Iterator[str]:
         task, key = self._plan[index]
         try:
-            done = stage.run_task(self._stage, task, key, self._context)
+            with pulse.HERE.of_task(task.name):
+                done = stage.run_task(self._stage, task, key, self._context)
         except Exception as error:
             # the one place where every fault of a task is caught: to say which task it was
             raise TaskFailed(f"task {task.name}: {type(error).__name__}: {error}") from error
@@ -128,29 +137,54 @@ def run(
 ) -> None:
     """Run the tasks with these numbers. `progress` is called a few times a second.
 
-    raises  stage.StageFailed where a task failed or a worker was lost; finished tasks are kept
+    raises  stage.StageFailed where a task failed, a worker was lost, or one task hung again and again; finished tasks
+            are kept
     """
     alone = pool.count == 1 or len(pending) == 1 or (not pool.started and weight < IN_PROCESS_BYTES)
-    job = _Job(chosen, pending, context, engine, None if alone else pool)
+    hangs: collections.Counter[str] = collections.Counter()
+    while hung := _attempt(_Job(chosen, pending, context, engine, None if alone else pool), pool, progress):
+        hangs[hung.task] += 1
+        told = (
+            f"stage {chosen.name}: worker process {hung.process} made no progress for {hung.seconds:.0f} s at "
+            f"{f'task {hung.task}' if hung.task else 'no task yet'}"
+        )
+        if alone or hangs[hung.task] == HANGS_MAX:
+            raise stage.StageFailed(
+                f"{told}, in attempt {hangs[hung.task]}. Finished tasks are kept: look at the task's input, or give it "
+                "longer with --hang-seconds (0 waits for ever), and run the same command again"
+            )
+        LOG.error("%s; the workers are ended, and what is not done is tried again", told)
+        pool.end_workers()
+        storage.tidy(context.folder(chosen.name))
+
+
+def _attempt(job: _Job, pool: workers.Pool, progress: Callable[[], None]) -> workers.Hung | None:
+    """One Beam job over what is not done: None when it is at its end, or the process that hangs.
+
+    raises  stage.StageFailed
+    """
     thread = threading.Thread(target=job.run, daemon=True)
+    started = time.monotonic()
     thread.start()
-    lost = None
-    while thread.is_alive() and not lost:
+    lost = hung = None
+    while thread.is_alive() and not lost and not hung:
         thread.join(POLL_SECONDS)
         progress()
         lost = pool.lost()
+        hung = job.hung(started)
     if lost:
         code, words = lost
         raise stage.StageFailed(
-            f"stage {chosen.name}: a worker was killed (exit code {code}; {-signal.SIGKILL} is usually the system "
+            f"stage {job.stage}: a worker was killed (exit code {code}; {-signal.SIGKILL} is usually the system "
             f"running out of memory){': ' + words if words else ''}. Finished tasks are kept: run the same command "
             "again, with fewer --workers or a smaller run.task_bytes"
         )
     if job.error is not None:
         raise stage.StageFailed(
-            f"stage {chosen.name}: {_told(job.error)}. Finished tasks are kept: put it right and run the same command "
+            f"stage {job.stage}: {_told(job.error)}. Finished tasks are kept: put it right and run the same command "
             "again"
         ) from job.error
+    return hung if thread.is_alive() else None
 
 
 class _Job:
@@ -167,13 +201,25 @@ class _Job:
         self.error: BaseException | None = None
         self._spans = _spans(pending)
         self._function = RunTask(str(context.output), chosen.name, context.batch_docs)
-        self._engine, self._pool, self._stage = engine, pool, chosen.name
+        self._engine, self._pool, self.stage = engine, pool, chosen.name
+        self._own = pulse.Listener()
+        pulse.HERE.into(self._own.sign)
 
     def run(self) -> None:
         try:
             self.pipeline().run().wait_until_finish()
         except BaseException as error:  # told to the main thread, which raises it
             self.error = error
+
+    def hung(self, started: float) -> workers.Hung | None:
+        """The process that has made no progress for too long. `started`: of this job, on the monotonic clock."""
+        if not (seconds_max := self._engine.hang_seconds):
+            return None
+        if self._pool is not None:
+            return self._pool.hung(started, seconds_max)
+        changed, task = self._own.listen()
+        silent = time.monotonic() - changed
+        return workers.Hung(os.getpid(), task, silent) if task and silent > seconds_max else None
 
     def pipeline(self) -> beam.Pipeline:
         """The whole graph: small, whatever the number of tasks."""
@@ -192,7 +238,7 @@ class _Job:
         if self._engine.remote:
             named = PipelineOptions(options)
             cloud = named.view_as(GoogleCloudOptions)
-            cloud.job_name = job_name(cloud.job_name or "roots", self._stage)
+            cloud.job_name = job_name(cloud.job_name or "roots", self.stage)
             return beam.Pipeline(options=named)
         if self._pool is None:
             return beam.Pipeline(runner=fn_runner.FnApiRunner(), options=PipelineOptions(options))

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import manifest, recipe, sink, storage
+from pipelines import manifest, pulse, recipe, sink, storage
 from roots import code_digest
 from roots import facts as corpus_facts
 
@@ -230,6 +230,7 @@ def move(
     found: dict[str, int] = {}
     kept_facts = corpus_facts.Facts.zero()
     for batch in batches:
+        pulse.HERE.beat()
         documents += batch.num_rows
         bytes_in += int(sink.text_bytes(batch).sum())
         outcome = function(batch)
