@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import caching
+from llvmlite import ir
+from numba.core import caching, cgutils, types
+from numba.extending import intrinsic
 
 from roots import code_digest
 
@@ -26,6 +28,28 @@ def compiled(function: Callable[..., Any]) -> Any:
     dispatcher = numba.njit(nogil=True)(function)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+@intrinsic
+def prefetch(_typing: Any, array: Any, _index: Any) -> Any:
+    """In a kernel, `prefetch(array, i)`: have the memory of row i brought near, without waiting for it; i is inside."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = signature.args[0]
+        inside = context.make_array(kind)(context, builder, values[0])
+        row = [values[1], *[ir.Constant(values[1].type, 0)] * (kind.ndim - 1)]
+        place = cgutils.get_item_pointer(context, builder, kind, inside, row)
+        address = builder.bitcast(place, ir.PointerType(ir.IntType(8)))
+        word = ir.IntType(32)
+        ask = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
+        # to read, to be kept in all caches, data
+        builder.call(
+            cgutils.get_or_insert_function(builder.module, ask, "llvm.prefetch.p0"),
+            [address, word(0), word(3), word(1)],
+        )
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 def cache_folder() -> Path:

@@ -27,10 +27,10 @@ TOKENIZER = "tokenizer.json"
 Collisions = Literal["refuse", "allow"]
 
 BASE = len(spec.SPECIALS) + spec.ALPHABET_SIZE  # ids before the first merge
-FALL = 8  # a phase follows the pairs down to an eighth of the most frequent one's count
+FALL = 16  # a phase follows the pairs down to a sixteenth of the most frequent one's count
 SPARE = 0.75  # of the count at which there are as many pairs as merges to make: counts fall on the way
 ROOM = 1.25  # of what a phase starts with, for the pairs and positions that merges make; grown where it is too little
-SLOTS = 2**16  # of the first table of all pairs; each phase begins with what the last one needed
+SLOTS = 2**16  # of a phase's table of pairs at first
 PAUSE_MERGES = 4096  # between two looks at the clock
 CHECKPOINT_SECONDS = 60.0
 TEXT_MAX = 2**32 - 1  # symbols: positions are kept in 32 bits
@@ -147,14 +147,15 @@ class _Run:
         self._token_bytes_max = token_bytes_max or np.iinfo(np.int64).max
         self._edge = vocab_size  # an id that no token has
         self._vocabulary = _vocabulary(vocab_size)
-        self._near = np.zeros((4, vocab_size + 1), np.int64)
+        self._near = np.zeros((vocab_size + 1, 4), np.int64)
         self.merges = np.zeros((vocab_size, 3), np.int32)
         self.counts = np.zeros(vocab_size, np.int64)
         self._state = np.array([BASE, 0, 0, 0, 0], np.int64)
         self._text, self._ends, self._weights = _text(counts, self._edge)
         self._size, self._longest = len(self._text), int(pc.max(pc.binary_length(counts.pieces)).as_py() or 1)
-        self._slots = SLOTS
-        self._floor, self._pairs, self._pool = 1, _pairs(1), np.empty(1, np.uint32)
+        self._sums = np.zeros(learn_text.BUCKETS, np.uint32)
+        self._floor: int = np.iinfo(np.int64).max
+        self._pairs, self._pool = _pairs(1), np.empty(1, np.uint32)
         if before is not None:
             self._replay(*before)
 
@@ -165,23 +166,19 @@ class _Run:
     def phase(self) -> bool:
         """Index the pairs that are frequent now; False if nothing is left to merge."""
         ids = int(self._state[0])
-        if ids >= self._wanted:
+        if ids >= self._wanted or self._floor == self._pair_count_min:
             return False
-        self._size = learn_text.compact(self._text, self._size, self._edge, self._ends)
+        self._sums[:] = 0
+        self._size = learn_text.compact(self._text, self._size, self._edge, self._ends, self._weights, self._sums)
         self._text = self._text[: self._size]
         self._block = np.zeros((self._size >> learn_text.BLOCK_SHIFT) + 2, np.int32)
         learn_text.index_classes(self._ends, self._block)
-        if self.made == 0:
-            table = learn_pairs.count_byte_pairs(self._text, self._size, BASE, self._ends, self._weights)
-        else:
-            table = learn_pairs.count_pairs(self._text, self._size, self._edge, self._ends, self._weights, self._slots)
-            self._slots = len(table)
-        learn_pairs.drop_unmergeable(table, self._vocabulary, self._token_bytes_max, self._refuse)
-        if table[:, 1].max(initial=0) < self._pair_count_min:
-            return False
-        self._floor = _floor(table[:, 1], self._wanted - ids, self._pair_count_min)
-        chosen = table[table[:, 1] >= self._floor]
-        self._index((chosen[:, 0] - 1).astype(np.uint64), chosen[:, 1], chosen[:, 2])
+        left, highest = self._wanted - ids, min(int(self._sums.max()), self._floor)
+        self._floor = _floor(self._sums, left, max(highest // FALL, self._pair_count_min))
+        while not self._index(left):
+            if self._floor == self._pair_count_min:
+                return False
+            self._floor = max(self._floor // FALL, self._pair_count_min)
         return True
 
     def merge(self) -> int:
@@ -199,14 +196,32 @@ class _Run:
             else:
                 return answer
 
-    def _index(self, keys: np.ndarray, counts: np.ndarray, places: np.ndarray) -> None:
+    def _count(self) -> np.ndarray:
+        """All pairs that come `floor` times, and some that do not: a table as of learn_pairs.count_pairs."""
+        wanted = np.packbits(self._sums >= min(self._floor, learn_text.SUM_MAX), bitorder="little")
+        table, state = np.zeros((SLOTS, 3), np.int64), np.zeros(3, np.int64)
+        while not learn_pairs.count_pairs(
+            self._text, self._size, self._edge, self._ends, self._weights, wanted, table, state
+        ):
+            narrow, table = table, np.zeros((4 * len(table), 3), np.int64)
+            learn_pairs.spread(narrow, table)
+        learn_pairs.drop_unmergeable(table, self._vocabulary, self._token_bytes_max, self._refuse)
+        return table
+
+    def _index(self, left: int) -> bool:
+        """Follow the pairs that come `floor` times, which is raised where they are many; False if there are none."""
+        table = self._count()
+        self._floor = _floor(table[:, 1], left, self._floor)
+        keys, counts, places = table[table[:, 1] >= self._floor].T
         used, total = len(keys), int(places.sum())
         self._pairs = _pairs(int(ROOM * used) + 1)
-        self._pairs.key[:used], self._pairs.times[:used], self._pairs.size[:used] = keys, counts, places
+        self._pairs.key[:used], self._pairs.times[:used], self._pairs.size[:used] = keys - 1, counts, places
         self._pairs.start[:used] = np.cumsum(places) - places
         self._pool = np.empty(int(ROOM * total) + 1, np.uint32)
-        learn_pairs.index_positions(self._text, self._size, self._edge, self._pairs, used, self._pool)
+        wanted = np.zeros(learn_text.BUCKETS // 8, np.uint8)
+        learn_pairs.index_positions(self._text, self._size, self._edge, self._pairs, used, self._pool, wanted)
         self._state[2:] = used, used, total
+        return used > 0
 
     def _replay(self, merges: np.ndarray, counts: np.ndarray) -> None:
         """Bring the text to where these merges leave it."""
@@ -231,9 +246,9 @@ def _text(counts: count.Counts, edge: int) -> tuple[np.ndarray, np.ndarray, np.n
     order = np.argsort(-counts.counts, kind="stable")
     text = np.empty(size, np.int32)
     learn_text.fill(data, bounds, order, _byte_ids(), edge, text)
-    weights, first = np.unique(-counts.counts[order], return_index=True)
-    ends = np.cumsum(np.diff(bounds)[order] + 1)[np.append(first[1:], len(order)) - 1] if len(order) else first
-    return text, ends.astype(np.int64), -weights
+    weights = counts.counts[order]
+    last = np.flatnonzero(np.diff(weights, append=0))  # of the words of one weight; none weighs 0
+    return text, np.cumsum(np.diff(bounds)[order] + 1)[last], weights[last]
 
 
 def _byte_ids() -> np.ndarray:
@@ -254,12 +269,11 @@ def _vocabulary(vocab_size: int) -> learn_pairs.Vocabulary:
     return learn_pairs.Vocabulary(size, packed, special, np.array([len(token) for token in spec.SPECIALS], np.int64))
 
 
-def _floor(sums: np.ndarray, wanted: int, pair_count_min: int) -> int:
+def _floor(counts: np.ndarray, wanted: int, least: int) -> int:
     """The count down to which a phase follows pairs; any would be exact, this one keeps the index small."""
-    floor = max(int(sums.max()) // FALL, pair_count_min)
-    if len(followed := sums[sums >= floor]) > wanted:
-        floor = max(floor, int(SPARE * np.partition(followed, len(followed) - wanted)[len(followed) - wanted]))
-    return floor
+    if len(followed := counts[counts >= least]) > wanted:
+        return max(least, int(SPARE * np.partition(followed, len(followed) - wanted)[len(followed) - wanted]))
+    return least
 
 
 def _pairs(room: int) -> learn_pairs.Pairs:

@@ -14,6 +14,7 @@ from roots import kernel
 from tokenizer import learn_pairs, learn_text
 
 DONE, PAUSE, GROW_POOL, GROW_PAIRS = 0, 1, 2, 3  # why `merge` came back
+AHEAD = 24  # positions between the one whose memory is asked for and the one that is worked on
 
 
 @kernel.compiled
@@ -23,7 +24,7 @@ def merge(
 ):  # fmt: skip
     """Merge the most frequent pair again and again, until none comes `floor` times or the vocabulary is full.
 
-    near    int64 [4, edge + 1]: by neighbour, weight and number on the left, weight and number on the right; all 0
+    near    int64 [edge + 1, 4]: by neighbour, weight and number on the left, weight and number on the right; all 0
     state   int64 [5]: ids in use, merges made, entries, entries in the heap, places of the pool in use
     merges  int32 [ids_max, 3]: left, right, new id;  merge_counts int64 [ids_max]
     returns DONE; PAUSE after `pause_after` merges; GROW_POOL or GROW_PAIRS where there is no room for the next one
@@ -70,15 +71,15 @@ def merge(
         born = used
         for k in range(lefts):
             other = np.int64(touched[k])
-            _lower(pairs, learn_pairs.key_of(other, left), near[0, other])
-            used, filled, near[1, other] = _bear(
+            _lower(pairs, learn_text.key_of(other, left), near[other, 0])
+            used, filled, near[other, 1] = _bear(
                 pairs,
                 used,
                 filled,
                 other,
                 new,
-                near[0, other],
-                near[1, other],
+                near[other, 0],
+                near[other, 1],
                 floor,
                 vocabulary,
                 token_bytes_max,
@@ -86,15 +87,15 @@ def merge(
             )
         for k in range(rights):
             other = np.int64(touched[edge + 1 + k])
-            _lower(pairs, learn_pairs.key_of(right, other), near[2, other])
+            _lower(pairs, learn_text.key_of(right, other), near[other, 2])
             # where the token behind was merged too, the pair is (new, new)
-            weight, number = near[2, other], near[3, other]
+            weight, number = near[other, 2], near[other, 3]
             if other == left:
                 weight, number = weight - double, number - doubles
-            used, filled, near[3, other] = _bear(
+            used, filled, near[other, 3] = _bear(
                 pairs, used, filled, new, other, weight, number, floor, vocabulary, token_bytes_max, refuse
             )
-        used, filled, near[1, new] = _bear(
+        used, filled, near[new, 1] = _bear(
             pairs, used, filled, new, new, double, doubles, floor, vocabulary, token_bytes_max, refuse
         )
         if used > born:
@@ -104,10 +105,10 @@ def merge(
                 learn_pairs.push(pairs, held, entry)
                 held += 1
         for k in range(lefts):
-            near[0, touched[k]] = near[1, touched[k]] = 0
+            near[touched[k], 0] = near[touched[k], 1] = 0
         for k in range(rights):
-            near[2, touched[edge + 1 + k]] = near[3, touched[edge + 1 + k]] = 0
-        near[1, new] = 0
+            near[touched[edge + 1 + k], 2] = near[touched[edge + 1 + k], 3] = 0
+        near[new, 1] = 0
     state[0], state[1], state[2], state[3], state[4] = ids, made, used, held, filled
     return answer
 
@@ -120,17 +121,21 @@ def _apply(text, left, right, new, first, last, pool, ends, weights, block, near
     returns their number; weight and number of (new, new); how many neighbours were met on the left, on the right
     """
     met = double = doubles = lefts = rights = 0
+    weight = class_end = 0
     for k in range(first, last):
+        if k + AHEAD < last:
+            kernel.prefetch(text, np.int64(pool[k + AHEAD]))
         p = np.int64(pool[k])
         if text[p] != left:
             continue
         q = learn_text.next_of(text, p)
         if text[q] != right:
             continue
-        c = block[p >> learn_text.BLOCK_SHIFT]
-        while p >= ends[c]:
-            c += 1
-        weight = weights[c]
+        if p >= class_end:  # positions rise, so the class hardly ever changes
+            c = np.int64(block[p >> learn_text.BLOCK_SHIFT])
+            while p >= ends[c]:
+                c += 1
+            weight, class_end = weights[c], ends[c]
         before = text[learn_text.previous_of(text, p)]
         r = learn_text.next_of(text, q)
         behind = text[r]
@@ -144,17 +149,17 @@ def _apply(text, left, right, new, first, last, pool, ends, weights, block, near
             double += weight
             doubles += 1
         elif before != edge:
-            if near[1, before] == 0:
+            if near[before, 1] == 0:
                 touched[lefts] = before
                 lefts += 1
-            near[0, before] += weight
-            near[1, before] += 1
+            near[before, 0] += weight
+            near[before, 1] += 1
         if behind != edge:
-            if near[3, behind] == 0:
+            if near[behind, 3] == 0:
                 touched[edge + 1 + rights] = behind
                 rights += 1
-            near[2, behind] += weight
-            near[3, behind] += 1
+            near[behind, 2] += weight
+            near[behind, 3] += 1
     return met, double, doubles, lefts, rights
 
 
@@ -174,7 +179,7 @@ def _bear(pairs, used, filled, left, right, count, size, floor, vocabulary, toke
     """
     if count < floor or not learn_pairs.may_merge(left, right, vocabulary, token_bytes_max, refuse):
         return used, filled, -1
-    pairs.key[used] = learn_pairs.key_of(left, right)
+    pairs.key[used] = learn_text.key_of(left, right)
     pairs.times[used] = count
     pairs.start[used] = filled
     pairs.size[used] = size
@@ -186,16 +191,18 @@ def _bear(pairs, used, filled, left, right, count, size, floor, vocabulary, toke
 def _positions(text, new, first, met, pool, near, edge):
     """Fill the positions of the pairs that a merge made, rising.
 
-    near[1, left neighbour] and near[3, right neighbour] say where the next one goes, -1 for a pair not followed;
-    those of (new, new) go by near[1, new].
+    near[left neighbour, 1] and near[right neighbour, 3] say where the next one goes, -1 for a pair not followed;
+    those of (new, new) go by near[new, 1].
     """
     for k in range(first, first + met):
+        if k + AHEAD < first + met:
+            kernel.prefetch(text, np.int64(pool[k + AHEAD]))
         p = np.int64(pool[k])
         previous = learn_text.previous_of(text, p)
         before, behind = text[previous], text[learn_text.next_of(text, p)]
-        if before != edge and near[1, before] >= 0:
-            pool[near[1, before]] = previous
-            near[1, before] += 1
-        if behind != edge and behind != new and near[3, behind] >= 0:
-            pool[near[3, behind]] = p
-            near[3, behind] += 1
+        if before != edge and near[before, 1] >= 0:
+            pool[near[before, 1]] = previous
+            near[before, 1] += 1
+        if behind != edge and behind != new and near[behind, 3] >= 0:
+            pool[near[behind, 3]] = p
+            near[behind, 3] += 1

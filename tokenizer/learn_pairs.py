@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from roots import kernel
+from tokenizer import learn_text
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -33,11 +34,6 @@ class Pairs(NamedTuple):
     size: np.ndarray  # int64 [entries], how many
     heap_count: np.ndarray  # int64 [entries], the count that the entry was put into the heap with
     heap: np.ndarray  # int32 [entries], numbers of entries
-
-
-@kernel.inlined
-def key_of(left, right):
-    return np.uint64(left) << HALF | np.uint64(right)
 
 
 @kernel.inlined
@@ -77,58 +73,52 @@ def spell(left, right, new, vocabulary):
 
 
 @kernel.compiled
-def count_byte_pairs(text, n, base, ends, weights):
-    """As `count_pairs`, of text that nothing was merged in: every id is below `base`, but the edge."""
-    table = np.zeros((base * base, 3), np.int64)
-    c = 0
-    for p in range(n - 1):
-        while c < len(ends) - 1 and p >= ends[c]:
+def count_pairs(text, n, edge, ends, weights, wanted, table, state):
+    """Count those pairs of compacted text whose bucket is wanted.
+
+    wanted  uint8 [BUCKETS / 8], a bit for each bucket
+    table   int64 [slots, 3], a power of two: left id << 32 | right id, plus 1 (0 = empty slot); how often it comes; in
+            how many places
+    state   int64 [3]: next position to look at, its class, slots in use; goes on from there
+    returns whether it came to the end; else the table is half full
+    """
+    at, c, used = state[0], state[1], state[2]
+    mask = np.uint64(len(table) - 1)
+    while at < n - 1 and 2 * used <= len(table):
+        while at >= ends[c]:
             c += 1
-        left, right = text[p], text[p + 1]
-        if left < base and right < base:
-            row = table[left * base + right]
-            row[0] = key_of(left, right) + ONE
-            row[1] += weights[c]
-            row[2] += 1
-    return table
+        left, right = text[at], text[at + 1]
+        if left != edge and right != edge and is_wanted(left, right, wanted):
+            key = np.int64(learn_text.key_of(left, right) + ONE)
+            slot = _slot(np.uint64(key), mask)
+            while table[slot, 0] != 0 and table[slot, 0] != key:
+                slot = (slot + 1) & (len(table) - 1)
+            used += table[slot, 0] == 0
+            table[slot, 0] = key
+            table[slot, 1] += weights[c]
+            table[slot, 2] += 1
+        at += 1
+    state[0], state[1], state[2] = at, c, used
+    return at == n - 1
+
+
+@kernel.inlined
+def is_wanted(left, right, wanted):
+    bucket = learn_text.bucket_of(left, right)
+    return wanted[bucket >> 3] >> (bucket & 7) & 1
 
 
 @kernel.compiled
-def count_pairs(text, n, edge, ends, weights, size):
-    """All pairs of compacted text, in an open-addressing table that begins with `size` slots, a power of two.
-
-    returns int64 [slots, 3]: left id << 32 | right id, plus 1 (0 = empty slot); how often it comes; in how many places
-    """
-    used, c = 0, 0
-    table, mask = np.zeros((size, 3), np.int64), np.uint64(size - 1)
-    for p in range(n - 1):
-        while c < len(ends) - 1 and p >= ends[c]:
-            c += 1
-        left, right = text[p], text[p + 1]
-        if left == edge or right == edge:
-            continue
-        key = np.int64(key_of(left, right) + ONE)
-        at = _slot(np.uint64(key), mask)
-        while table[at, 0] != 0 and table[at, 0] != key:
-            at = (at + 1) & (size - 1)
-        if table[at, 0] == 0:
-            table[at, 0] = key
-            used += 1
-        table[at, 1] += weights[c]
-        table[at, 2] += 1
-        if 2 * used > size:
-            size *= 2
-            mask = np.uint64(size - 1)
-            wider = np.zeros((size, 3), np.int64)
-            for old in range(len(table)):
-                if table[old, 0] != 0:
-                    at = _slot(np.uint64(table[old, 0]), mask)
-                    while wider[at, 0] != 0:
-                        at = (at + 1) & (size - 1)
-                    for k in range(3):
-                        wider[at, k] = table[old, k]
-            table = wider
-    return table
+def spread(table, wider):
+    """Move the rows of a table into a wider one."""
+    mask = np.uint64(len(wider) - 1)
+    for row in range(len(table)):
+        if table[row, 0] != 0:
+            slot = _slot(np.uint64(table[row, 0]), mask)
+            while wider[slot, 0] != 0:
+                slot = (slot + 1) & (len(wider) - 1)
+            for k in range(3):
+                wider[slot, k] = table[row, k]
 
 
 @kernel.compiled
@@ -164,14 +154,20 @@ def find(key, slots, keys):
 
 
 @kernel.compiled
-def index_positions(text, n, edge, pairs, used, pool):
-    """Fill the pool with the positions of each followed pair, rising; entries know their start and size already."""
+def index_positions(text, n, edge, pairs, used, pool, wanted):
+    """Fill the pool with the positions of each followed pair, rising; entries know their start and size already.
+
+    wanted  uint8 [BUCKETS / 8], all 0
+    """
     for entry in range(used):
-        place(pairs.key[entry], entry, pairs.slots)
+        key = pairs.key[entry]
+        place(key, entry, pairs.slots)
+        bucket = learn_text.bucket_of(key >> HALF, key & LOW)
+        wanted[bucket >> 3] |= 1 << (bucket & 7)
     for p in range(n - 1):
         left, right = text[p], text[p + 1]
-        if left != edge and right != edge:
-            entry = find(key_of(left, right), pairs.slots, pairs.key)
+        if left != edge and right != edge and is_wanted(left, right, wanted):
+            entry = find(learn_text.key_of(left, right), pairs.slots, pairs.key)
             if entry >= 0:
                 pool[pairs.start[entry]] = p
                 pairs.start[entry] += 1

@@ -7,6 +7,8 @@ EDGE    an id above all tokens: edge
 ends    int64 [classes]: words of one weight stand together, class c ends before text[ends[c]]
 weights int64 [classes], falling
 block   int32 [n / 64 + 2], the class of text[64 * i]
+sums    uint32 [BUCKETS], the weights of all pairs of a bucket, up to SUM_MAX: a pair comes no more often than that, so
+        most of the rare ones are passed over without a table of them all
 """
 
 from __future__ import annotations
@@ -17,6 +19,21 @@ from roots import kernel
 from tokenizer import bpe
 
 BLOCK_SHIFT = 6
+BUCKET_BITS = 22
+BUCKETS = 2**BUCKET_BITS  # 16 MiB of sums, 512 KiB of bits
+SUM_MAX = 2**32 - 1
+GOLDEN, HALF, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(64 - BUCKET_BITS)
+
+
+@kernel.inlined
+def key_of(left, right):
+    return np.uint64(left) << HALF | np.uint64(right)
+
+
+@kernel.inlined
+def bucket_of(left, right):
+    """The bucket that a pair of tokens falls into."""
+    return np.int64((key_of(left, right) * GOLDEN) >> SHIFT)
 
 
 @kernel.compiled
@@ -33,23 +50,31 @@ def fill(data, bounds, order, ids, edge, text):
 
 
 @kernel.compiled
-def compact(text, n, edge, ends):
-    """Close the gaps that merges left and drop words of one token, in place; returns the new n. `ends` move along."""
+def compact(text, n, edge, ends, weights, sums):
+    """Close the gaps that merges left and drop words of one token, in place; returns the new n. `ends` move along.
+
+    The weight of every pair is added to its bucket of `sums`, uint32 [BUCKETS], up to SUM_MAX.
+    """
     write, read, c = np.int64(0), np.int64(0), np.int64(0)
     while read < n - 1:
         while c < len(ends) and read >= ends[c]:
             ends[c] = write
             c += 1
+        weight = weights[c]
         start = write
         text[write] = edge
         write += 1
         read += 1
-        while text[read] != edge:
-            token = text[read]
+        before, token = np.int32(edge), text[read]
+        while token != edge:
             step = 1 if text[read + 1] >= 0 else -text[read + 1]
             text[write] = token
             write += 1
+            if before != edge:
+                bucket = bucket_of(before, token)
+                sums[bucket] = min(np.int64(sums[bucket]) + weight, SUM_MAX)
             read += step
+            before, token = token, text[read]
         if write - start <= 2:
             write = start
     while c < len(ends):

@@ -139,6 +139,13 @@ def test_rare_pairs_are_left_alone_when_asked():
     assert merges(learned([WORDS], 1000, pair_count_min=9)) == ["e+s", "es+t"]
 
 
+def test_a_rare_pair_is_found_below_frequent_ones_that_may_not_merge():
+    # ab+c and ab+d would be of three bytes; more of them than merges wanted, and far more frequent than e+f
+    found = learned(["abc," * 100 + "abd," * 100 + "ef,ef"], 262, token_bytes_max=3)
+    assert merges(found) == ["a+b", "e+f"]
+    assert found.counts.tolist() == [200, 2]
+
+
 def test_no_text_gives_the_bytes_alone():
     found = learned([], 300)
     assert merges(found) == []
