@@ -14,17 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from roots import kernel, utf8
-from tokenizer import pieces
+from roots import utf8
+from tokenizer import count_kernels, pieces
 
 ROW_GROUP_PIECES = 2**20
-LOAD_MAX = 0.5  # entries per slot
-
-HALF = np.uint64(32)
-ENTRY_MASK = np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +46,12 @@ class Counts:
 
 
 class Table:
-    """Counts pieces as texts come; grows by doubling. Holds 2^32 - 1 distinct pieces at most.
-
-    An entry's start and count lie side by side: what a piece that comes rarely costs is waiting for memory.
-    """
+    """Counts pieces as texts come; grows by doubling. Holds 2^31 distinct pieces at most."""
 
     def __init__(self) -> None:
-        self._slots = np.zeros(2**12, np.uint64)  # upper half of the hash << 32 | entry + 1
-        self._entries = np.zeros((2**11, 2), np.int64)  # where its bytes start (they end at the next one's), its count
+        # see count_kernels
+        self._slots = np.zeros(2**12, np.uint64)
+        self._entries = np.zeros((2**11, 2), np.int64)
         self._arena = np.empty(2**16, np.uint8)
         self._used = 0
 
@@ -68,7 +61,7 @@ class Table:
         doc, at, wanted = 0, int(offsets[0]), 0
         while doc < len(text):
             self._grow(wanted)
-            doc, at, self._used, wanted = _count(
+            doc, at, self._used, wanted = count_kernels.count(
                 data, offsets, doc, at, self._slots, self._entries, self._arena, self._used
             )
 
@@ -78,7 +71,7 @@ class Table:
         done, wanted = 0, 0
         while done < len(other):
             self._grow(wanted)
-            done, self._used, wanted = _sum(
+            done, self._used, wanted = count_kernels.add(
                 data, bounds, other.counts, done, self._slots, self._entries, self._arena, self._used
             )
 
@@ -89,8 +82,8 @@ class Table:
         found = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), self._used, [None, pa.py_buffer(bounds), pa.py_buffer(arena)]
         )
-        order = pc.sort_indices(found)
-        return Counts(found.take(order), self._entries[: self._used, 1][order.to_numpy()])
+        order = _order(arena, bounds)
+        return Counts(found.take(pa.array(order)), self._entries[: self._used, 1][order])
 
     def _grow(self, wanted: int) -> None:
         """Make room for `wanted` more bytes and at least one more piece."""
@@ -98,7 +91,19 @@ class Table:
             self._arena = np.concatenate([self._arena, np.empty_like(self._arena)])
         if self._used + 1 >= len(self._entries):
             self._entries = np.concatenate([self._entries, np.zeros_like(self._entries)])
-            self._slots = _spread(self._entries, self._arena, self._used, int(len(self._entries) / LOAD_MAX))
+            narrow, self._slots = self._slots, np.zeros(2 * len(self._slots), np.uint64)
+            count_kernels.spread(narrow, self._slots)
+
+
+def _order(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The numbers of pieces in order of their bytes: by their first bytes, then those that share them by the next."""
+    order = np.arange(len(bounds) - 1)
+    keys = np.empty(len(order), np.uint64)
+    count_kernels.keys(data, bounds, 0, order, keys)
+    order = np.argsort(keys)
+    keys = keys[order]
+    count_kernels.sort_ties(data, bounds, order, keys)
+    return order
 
 
 def of(texts: Iterable[pa.StringArray]) -> Counts:
@@ -168,90 +173,3 @@ def buffers(found: pa.LargeBinaryArray) -> tuple[np.ndarray, np.ndarray]:
         return np.empty(0, np.uint8), np.zeros(1, np.int64)
     bounds = np.frombuffer(offsets, np.int64, count=len(found) + 1, offset=8 * found.offset)
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), bounds
-
-
-@kernel.compiled
-def piece_hash(data, start, end):
-    """A 64-bit hash of data[start:end], at least a byte; equality is always asked of the bytes themselves."""
-    h = np.uint64(end - start) * pieces.MIX
-    for i in range(start, end, 8):
-        h = pieces.blend(h, pieces.word(data, i, end))
-    h *= pieces.MIX
-    return h ^ (h >> HALF)
-
-
-@kernel.inlined
-def _same(data, start, size, arena, place):
-    i = 0
-    while i < size and data[start + i] == arena[place + i]:
-        i += 1
-    return i == size
-
-
-@kernel.compiled
-def _tally(data, start, end, weight, slots, entries, arena, used):
-    """Add `weight` to a piece's count; returns the number of entries, or -1 where there is no room for a new one."""
-    h = piece_hash(data, start, end)
-    mask = np.uint64(len(slots) - 1)
-    tag = h >> HALF << HALF
-    at = h & mask
-    while slots[at] != 0:
-        if slots[at] & ~ENTRY_MASK == tag:
-            entry = np.int64(slots[at] & ENTRY_MASK) - 1
-            place = entries[entry, 0]
-            if entries[entry + 1, 0] - place == end - start and _same(data, start, end - start, arena, place):
-                entries[entry, 1] += weight
-                return used
-        at = (at + np.uint64(1)) & mask
-    place = entries[used, 0]
-    if used + 1 >= len(entries) or place + end - start > len(arena):
-        return -1
-    for i in range(end - start):  # a slice would take five seconds to compile
-        arena[place + i] = data[start + i]
-    entries[used, 1] = weight
-    entries[used + 1, 0] = place + end - start
-    slots[at] = tag | np.uint64(used + 1)
-    return used + 1
-
-
-@kernel.compiled
-def _count(data, offsets, doc, at, slots, entries, arena, used):
-    """Count from byte `at` of document `doc` on; returns where it stopped, the entries, and the bytes it lacked."""
-    while doc < len(offsets) - 1:
-        end = np.int64(offsets[doc + 1])
-        while at < end:
-            stop = pieces.piece_end(data, at, end)
-            now = _tally(data, at, stop, np.int64(1), slots, entries, arena, used)
-            if now < 0:
-                return doc, at, used, stop - at
-            used = now
-            at = stop
-        doc += 1
-    return doc, at, used, 0
-
-
-@kernel.compiled
-def _sum(data, found, weights, done, slots, entries, arena, used):
-    """Add counted pieces from number `done` on; returns where it stopped, the entries, and the bytes it lacked."""
-    while done < len(weights):
-        start, stop = found[done], found[done + 1]
-        now = _tally(data, start, stop, weights[done], slots, entries, arena, used)
-        if now < 0:
-            return done, used, stop - start
-        used = now
-        done += 1
-    return done, used, 0
-
-
-@kernel.compiled
-def _spread(entries, arena, used, size):
-    """Slots for the entries in a table of `size`, a power of two."""
-    slots = np.zeros(size, np.uint64)
-    mask = np.uint64(size - 1)
-    for entry in range(used):
-        h = piece_hash(arena, entries[entry, 0], entries[entry + 1, 0])
-        at = h & mask
-        while slots[at] != 0:
-            at = (at + np.uint64(1)) & mask
-        slots[at] = h >> HALF << HALF | np.uint64(entry + 1)
-    return slots

@@ -48,6 +48,15 @@ def test_pieces_that_differ_in_their_last_byte_or_length_are_not_one():
     assert as_dict(count.of([pa.array(texts)])) == dict(Counter(text.encode() for text in texts))
 
 
+def test_pieces_that_begin_alike_are_in_order_of_their_bytes():
+    texts = ["x" * n + end for n in range(1, 60) for end in ("", "\0", "\0\0", "a", "é")] + [
+        "y" * 5_000 + "\0",
+        "y" * 5_000,
+    ]
+    found = count.of([pa.array(texts[::-1])]).pieces.to_pylist()
+    assert found == sorted({text.encode() for text in texts})
+
+
 def test_no_text_counts_nothing_and_is_written_and_read(tmp_path):
     empty = count.of([pa.array(["", ""])])
     assert len(empty) == 0
