@@ -160,7 +160,7 @@ def keys(data, bounds, depth, order, out):
 @kernel.compiled
 def sort_ties(data, bounds, order, found):
     """Put pieces in order that `found`, their keys at depth 0, have brought together."""
-    stack = [(np.int64(0), np.int64(len(order)), np.int64(0))]
+    stack = [(0, len(order), 0)]
     while len(stack) > 0:
         low, high, depth = stack.pop()
         start = low
