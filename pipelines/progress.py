@@ -35,11 +35,11 @@ def shown() -> Iterator[run.Watcher]:
 
 def current(progress: run.Progress) -> str:
     """`clean   112/178 tasks   63 %   21.4 MB/s   0:12 left`"""
-    share = progress.weight_done / progress.weight if progress.weight else progress.done / max(1, progress.tasks)
-    speed = progress.weight_done / 1e6 / progress.seconds if progress.seconds else 0.0
-    left = progress.seconds * (1 - share) / share if share else None
+    share, gained = progress.share, progress.share - progress.before
+    speed = f"{progress.weight_done / 1e6 / max(progress.seconds, 1e-9):6.1f} MB/s" if progress.weight else " " * 11
+    left = progress.seconds * (1 - share) / gained if gained > 0 else None
     return (
-        f"{progress.stage:<26} {progress.done}/{progress.tasks} tasks  {share:4.0%}  {speed:6.1f} MB/s  "
+        f"{progress.stage:<26} {progress.done}/{progress.tasks} tasks  {share:4.0%}  {speed}  "
         f"{clock(left) + ' left' if left is not None else ''}"
     ).rstrip()
 

@@ -17,12 +17,16 @@ SILENT_SECONDS_MAX = 3600.0  # the slowest batch known, one document of 500 MB, 
 
 
 class Pulse:
-    """What this process is at: a count that only rises, and the task's name."""
+    """What this process is at: a count that only rises, and the task's name.
+
+    share   how much of the task is done, 0 to 1, as far as it says so; read in this process alone
+    """
 
     def __init__(self) -> None:
         self._sign: mmap.mmap | None = None
         self._beats = 0
         self._task = ""
+        self.share = 0.0
 
     def into(self, sign: mmap.mmap) -> None:
         """Show it there from now on."""
@@ -38,9 +42,10 @@ class Pulse:
             self._task = ""
             self.beat()
 
-    def beat(self) -> None:
-        """Show that the work goes on."""
+    def beat(self, share: float = 0.0) -> None:
+        """Show that the work goes on; a task that is a stage by itself also says how far it is."""
         self._beats += 1
+        self.share = share
         if self._sign is not None:
             self._sign[:] = f"{self._beats} {self._task}".encode()[:SIGN_BYTES].ljust(SIGN_BYTES)
 

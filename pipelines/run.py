@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines import lease, manifest, path, runner, stage, storage, workers
+from pipelines import lease, manifest, path, pulse, runner, stage, storage, workers
 
 STORE_POLL_SECONDS = 10.0  # between two looks for finished tasks in a store: each is a listing
 
@@ -36,9 +36,18 @@ class Progress:
     done: int
     weight: int  # bytes of text to read in this run
     weight_done: int = 0
+    task_share: float = 0.0  # done of the task that this process is at, where the task says so
+    before: float = 0.0  # share of the stage that was done when this run took it up
     seconds: float = 0.0
     counts: manifest.Counts = field(default_factory=manifest.Counts)
     finished: bool = False
+
+    @property
+    def share(self) -> float:
+        """Done of the stage: of the text to read in this run, or of the tasks where none is read."""
+        if self.weight:
+            return self.weight_done / self.weight
+        return min(1.0, (self.done + self.task_share) / max(1, self.tasks))  # a task may be both just done and shown
 
 
 Watcher = Callable[[Progress], None]
@@ -86,6 +95,7 @@ def _bring(
         (folder / manifest.SUCCESS).unlink(missing_ok=True)
         stage.write_plan(chosen, now.tasks, context)
     progress = Progress(chosen.name, chosen.group, len(now.tasks), len(now.tasks) - len(now.pending), now.weight)
+    progress.before = progress.share
     watch(progress)
     if now.pending:
         follow = _Follow(now, context, progress, watch, started)
@@ -135,6 +145,9 @@ class _Follow:
         for file in come:
             self._progress.done += 1
             self._progress.weight_done += self._waiting.pop(file)
+        first, self._progress.task_share = not self._progress.task_share, pulse.HERE.share
+        if first and self._progress.task_share:
+            self._progress.before = self._progress.share  # a task that was killed goes on from there
         self._progress.seconds = time.monotonic() - self._started
         self._watch(self._progress)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import count as counting
-from pipelines import manifest, recipe, stage, storage
+from pipelines import manifest, pulse, recipe, stage, storage
 from roots import languages
 from tokenizer import count, encode, learn, report, report_page
 
@@ -46,6 +46,7 @@ def _learn(task: stage.Task, context: stage.Context, folder: Path) -> stage.Resu
             special_collisions="allow" if settings.special_collisions == "allow" else "refuse",
             pair_count_min=settings.min_frequency,
             token_bytes_max=settings.max_token_length or None,
+            progress=lambda made, wanted, _last: pulse.HERE.beat(made / max(1, wanted)),
             checkpoint=context.output / CHECKPOINT if isinstance(context.output, Path) else None,
         )
         notes += learned.notes()

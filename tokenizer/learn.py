@@ -35,7 +35,7 @@ PAUSE_MERGES = 4096  # between two looks at the clock
 CHECKPOINT_SECONDS = 60.0
 TEXT_MAX = 2**32 - 1  # symbols: positions are kept in 32 bits
 
-Progress = Callable[[int, int, int], None]  # merges made, merges wanted, count of the last one
+Progress = Callable[[int, int, int], None]  # merges made, merges wanted, count of the last one (0: none is made yet)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +106,7 @@ def learn(
                         "allow": as Hugging Face does it, where such a merge takes the special token's id
     pair_count_min      pairs seen less often are not merged; 1 = no limit (min_frequency)
     token_bytes_max     as max_token_length: a new token of more than two bytes is shorter than this; None = no limit
+    progress            is told how far it is, at first and then after every few thousand merges
     checkpoint          a file that the merges are put into once a minute; one that is there already is gone on from
     raises  ValueError for a vocabulary without room for the bytes, more text than 2^32 bytes of distinct pieces, or a
             checkpoint of other counts or other settings
@@ -118,11 +119,12 @@ def learn(
     key = f"{counts.digest()} {special_collisions} {pair_count_min} {token_bytes_max}" if checkpoint else ""
     before = _read_checkpoint(checkpoint, key) if checkpoint and checkpoint.exists() else None
     run = _Run(counts, vocab_size, special_collisions == "refuse", max(1, pair_count_min), token_bytes_max, before)
+    tell = progress or (lambda made, wanted, last: None)
+    tell(run.made, vocab_size - BASE, run.last)
     saved = time.monotonic()
     while run.phase():
         while run.merge() == learn_kernels.PAUSE:
-            if progress:
-                progress(run.made, vocab_size - BASE, int(run.counts[run.made - 1]))
+            tell(run.made, vocab_size - BASE, run.last)
             if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 _write_checkpoint(checkpoint, key, run)
                 saved = time.monotonic()
@@ -162,6 +164,11 @@ class _Run:
     @property
     def made(self) -> int:
         return int(self._state[1])
+
+    @property
+    def last(self) -> int:
+        """The count of the last pair that was merged, 0 before the first."""
+        return int(self.counts[self.made - 1]) if self.made else 0
 
     def phase(self) -> bool:
         """Index the pairs that are frequent now; False if nothing is left to merge."""

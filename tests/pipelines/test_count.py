@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -13,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, manifest, recipe, runner, stage, verify
+from pipelines import cli, manifest, path, pulse, recipe, runner, stage, verify
 from pipelines import count as counting
 from pipelines import run as running
-from tokenizer import count, encode, mix, shards, spec
+from tokenizer import count, encode, learn, mix, shards, spec
 
 RECIPE = """
 base = "base.toml"
@@ -236,6 +237,44 @@ def test_a_shard_without_lineage_and_a_token_that_is_not_there(whole, tmp_path):
     assert shards.lineage(shard) is None
     with pytest.raises(IndexError, match="token 3 of 3"):
         shards.trace(shard, 3)
+
+
+class Killed(Exception):
+    """Stands for the end of the process in the middle of learning."""
+
+
+class Sign:
+    """Where the learner's signs of life go; the process ends when more than `until` of the merges are made."""
+
+    def __init__(self, until: float = 1.0):
+        self.shares: list[float] = []
+        self._until = until
+
+    def __setitem__(self, place: slice, sign: bytes) -> None:
+        self.shares.append(pulse.HERE.share)
+        if pulse.HERE.share > self._until:
+            raise Killed
+
+
+def test_the_learner_shows_how_far_it_is_and_goes_on_from_there(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(learn, "PAUSE_MERGES", 5)  # of 60
+    monkeypatch.setattr(learn, "CHECKPOINT_SECONDS", 0.0)
+    step, (task,) = path.find("tokenizer"), path.find("tokenizer").plan(whole)
+
+    def shown(until: float) -> list[float]:
+        sign = Sign(until)
+        with contextlib.suppress(Killed), monkeypatch.context() as patch:
+            patch.setattr(pulse.HERE, "_sign", sign)
+            step.work(task, whole, tmp_path)
+        return sign.shares
+
+    killed, resumed = shown(until=0.5), shown(until=1.0)
+    assert (killed[0], killed) == (0, sorted(set(killed)))
+    assert killed[-2] <= 0.5 < killed[-1]
+    assert resumed[0] == killed[-2]  # the last checkpoint
+    assert resumed == sorted(set(resumed))
+    assert 0.8 < resumed[-1] < 1
+    assert (tmp_path / "tokenizer.json").read_bytes() == (whole.folder("tokenizer") / "tokenizer.json").read_bytes()
 
 
 def test_a_tokenizer_can_be_brought_and_what_sets_it_apart_is_said(whole, root):
