@@ -1,11 +1,15 @@
 """Encoding: our kernels beside Hugging Face `tokenizers`, fastokens and tiktoken, on the same unseen text in one run.
 
     python -m benchmarks.encode FOLDER [--megabytes 20] [--vocab-size 250680] [--train-megabytes 150]
+    python -m benchmarks.encode FOLDER --identity [--vocab-size 250680]
 
 A vocabulary is learned from every second document of the folder; the others are encoded, all kinds together and then
 those of some sources by themselves, each encoder starting cold. CPU seconds of all threads. The ids of every document
 are compared with those of `encode_batch_fast`; a document that spells a special token counts for the peers too, which
 may take it for one. The peers come with `pip install 'bloom-roots[bench]'`; one that is not there is left out.
+
+With `--identity` nothing is timed: the vocabulary is learned from all documents, and all are encoded by us and by
+`encode_batch`, a few at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 
 from benchmarks import texts
@@ -40,14 +45,35 @@ def main() -> int:
     parser.add_argument("--megabytes", type=float, default=20, help="text of each kind, in MB (default: 20)")
     parser.add_argument("--vocab-size", type=int, default=spec.VOCAB_SIZE, help="tokens to learn (default: 250680)")
     parser.add_argument("--train-megabytes", type=float, default=150, help="text to learn from, in MB (default: 150)")
+    parser.add_argument("--identity", action="store_true", help="compare the ids of all documents, time nothing")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
+        if options.identity:
+            return identity(options, Path(work))
         train = itertools.islice(texts.documents(options.folder, 2e6 * options.train_megabytes), 0, None, 2)
         learned = learn.learn(count.of(texts.batches(train)), options.vocab_size)
         learn.save(learned.tokenizer(), Path(work))
         worst = min(compare(name, kind, options, Path(work)) for name, kind in KINDS.items())
     print(f"least ratio {worst:.1f}, wanted {SPEEDUP_MIN}")
     return 0 if worst >= SPEEDUP_MIN else 1
+
+
+def identity(options: argparse.Namespace, work: Path) -> int:
+    """Compare our ids with those of `encode_batch` for every document below the folder."""
+    learned = learn.learn(count.of(texts.batches(texts.documents(options.folder))), options.vocab_size)
+    learn.save(learned.tokenizer(), work)
+    encoder, loaded = encode.Encoder(work), tokenizers.Tokenizer.from_file(str(work / learn.TOKENIZER))
+    loaded.encode_special_tokens = True
+    documents = size = tokens = different = 0
+    for batch in texts.batches(texts.documents(options.folder)):
+        ids, ends = encoder.encode(batch)
+        theirs = loaded.encode_batch(batch.to_pylist(), add_special_tokens=False)
+        for start, end, encoding in zip(ends[:-1], ends[1:], theirs, strict=True):
+            different += not np.array_equal(ids[start:end], encoding.ids)
+        documents, tokens = documents + len(batch), tokens + len(ids)
+        size += batch.nbytes - 4 * (len(batch) + 1)
+    print(f"{documents:,} documents, {size:,} bytes, {tokens:,} tokens of {encoder.vocab_size:,}: {different:,} differ")
+    return 0 if documents and not different else 1
 
 
 def compare(name: str, kind: str, options: argparse.Namespace, work: Path) -> float:
