@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from roots import kernel
+from tokenizer import pieces
 
 ID_BITS = np.uint64(21)  # ids and ranks are below 2^21, so that a pair and its rank fit into one number
 IDS_MAX = 2**21 - 2
 LOW = np.uint64(2**21 - 1)
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 SHIFT, HALF, ONE = np.uint64(20), np.uint64(32), np.uint64(1)
 FILTER_BITS = 2**20  # 128 KiB: most pairs asked for do not merge, and this says so without leaving the near cache
 FILTER_MASK = np.uint64(FILTER_BITS - 1)
@@ -77,7 +77,7 @@ def merges(first: np.ndarray, table: np.ndarray) -> Merges:
 
 @kernel.inlined
 def _hash(key):
-    h = key * GOLDEN
+    h = key * pieces.GOLDEN
     return h ^ (h >> HALF)
 
 

@@ -20,7 +20,7 @@ AHEAD = 24  # positions between the one whose memory is asked for and the one th
 @kernel.compiled
 def merge(
     text, edge, ends, weights, block, vocabulary, pairs, pool, near, state, merges, merge_counts, floor, ids_max,
-    token_bytes_max, refuse, pause_after,
+    pause_after,
 ):  # fmt: skip
     """Merge the most frequent pair again and again, until none comes `floor` times or the vocabulary is full.
 
@@ -73,17 +73,7 @@ def merge(
             other = np.int64(touched[k])
             _lower(pairs, learn_text.key_of(other, left), near[other, 0])
             used, filled, near[other, 1] = _bear(
-                pairs,
-                used,
-                filled,
-                other,
-                new,
-                near[other, 0],
-                near[other, 1],
-                floor,
-                vocabulary,
-                token_bytes_max,
-                refuse,
+                pairs, used, filled, other, new, near[other, 0], near[other, 1], floor, vocabulary
             )
         for k in range(rights):
             other = np.int64(touched[edge + 1 + k])
@@ -92,12 +82,8 @@ def merge(
             weight, number = near[other, 2], near[other, 3]
             if other == left:
                 weight, number = weight - double, number - doubles
-            used, filled, near[other, 3] = _bear(
-                pairs, used, filled, new, other, weight, number, floor, vocabulary, token_bytes_max, refuse
-            )
-        used, filled, near[new, 1] = _bear(
-            pairs, used, filled, new, new, double, doubles, floor, vocabulary, token_bytes_max, refuse
-        )
+            used, filled, near[other, 3] = _bear(pairs, used, filled, new, other, weight, number, floor, vocabulary)
+        used, filled, near[new, 1] = _bear(pairs, used, filled, new, new, double, doubles, floor, vocabulary)
         if used > born:
             _positions(text, new, first, met, pool, near, edge)
             for entry in range(born, used):
@@ -172,12 +158,12 @@ def _lower(pairs, key, weight):
 
 
 @kernel.compiled
-def _bear(pairs, used, filled, left, right, count, size, floor, vocabulary, token_bytes_max, refuse):
+def _bear(pairs, used, filled, left, right, count, size, floor, vocabulary):
     """Follow a new pair if it comes often enough.
 
     returns the number of entries, the places in use, and where the pair's positions start, -1 if it is not followed
     """
-    if count < floor or not learn_pairs.may_merge(left, right, vocabulary, token_bytes_max, refuse):
+    if count < floor or not learn_pairs.may_merge(left, right, vocabulary):
         return used, filled, -1
     pairs.key[used] = learn_text.key_of(left, right)
     pairs.times[used] = count

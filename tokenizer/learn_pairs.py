@@ -7,21 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from roots import kernel
-from tokenizer import learn_text
+from tokenizer import learn_text, pieces
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 HALF, LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 ONE, BYTE = np.uint64(1), np.uint64(8)
 PACKED_BYTES = 8  # a token of up to so many bytes is also kept as one number, to compare it with special tokens
 
 
 class Vocabulary(NamedTuple):
-    """What is known of each token by its id; arrays for all ids that may come."""
+    """What is known of each token by its id, in arrays for all ids that may come; and what may become one."""
 
     size: np.ndarray  # int64 [ids], bytes
     packed: np.ndarray  # uint64 [ids], its bytes as a big-endian number if it has at most 8, else 0
     special: np.ndarray  # uint64 [specials], packed
     special_size: np.ndarray  # int64 [specials]
+    token_bytes_max: int  # a new token of more than two bytes is shorter than this
+    refuse: bool  # whether none may spell a special token
 
 
 class Pairs(NamedTuple):
@@ -38,17 +39,17 @@ class Pairs(NamedTuple):
 
 @kernel.inlined
 def _slot(key, mask):
-    h = key * GOLDEN
+    h = key * pieces.GOLDEN
     return np.int64((h ^ (h >> HALF)) & mask)
 
 
 @kernel.compiled
-def may_merge(left, right, vocabulary, token_bytes_max, refuse):
-    """Whether a pair may become a token: not too long, and (refuse) not the spelling of a special token."""
+def may_merge(left, right, vocabulary):
+    """Whether a pair may become a token."""
     size = vocabulary.size[left] + vocabulary.size[right]
-    if size > 2 and size >= token_bytes_max:
+    if size > 2 and size >= vocabulary.token_bytes_max:
         return False
-    return not refuse or special_of(left, right, vocabulary) < 0
+    return not vocabulary.refuse or special_of(left, right, vocabulary) < 0
 
 
 @kernel.compiled
@@ -122,12 +123,12 @@ def spread(table, wider):
 
 
 @kernel.compiled
-def drop_unmergeable(table, vocabulary, token_bytes_max, refuse):
+def drop_unmergeable(table, vocabulary):
     """Set to 0 how often those pairs come that may not merge."""
     for i in range(len(table)):
         if table[i, 0] != 0:
             key = np.uint64(table[i, 0]) - ONE
-            if not may_merge(np.int64(key >> HALF), np.int64(key & LOW), vocabulary, token_bytes_max, refuse):
+            if not may_merge(np.int64(key >> HALF), np.int64(key & LOW), vocabulary):
                 table[i, 1] = 0
 
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 import numpy as np
 
 from roots import kernel
-from tokenizer import bpe
+from tokenizer import bpe, pieces
 
 BLOCK_SHIFT = 6
 BUCKET_BITS = 22
 BUCKETS = 2**BUCKET_BITS  # 16 MiB of sums, 512 KiB of bits
 SUM_MAX = 2**32 - 1
-GOLDEN, HALF, SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(64 - BUCKET_BITS)
+HALF, SHIFT = np.uint64(32), np.uint64(64 - BUCKET_BITS)
 
 
 @kernel.inlined
@@ -33,7 +33,7 @@ def key_of(left, right):
 @kernel.inlined
 def bucket_of(left, right):
     """The bucket that a pair of tokens falls into."""
-    return np.int64((key_of(left, right) * GOLDEN) >> SHIFT)
+    return np.int64((key_of(left, right) * pieces.GOLDEN) >> SHIFT)
 
 
 @kernel.compiled
@@ -53,7 +53,7 @@ def fill(data, bounds, order, ids, edge, text):
 def compact(text, n, edge, ends, weights, sums):
     """Close the gaps that merges left and drop words of one token, in place; returns the new n. `ends` move along.
 
-    The weight of every pair is added to its bucket of `sums`, uint32 [BUCKETS], up to SUM_MAX.
+    The weight of every pair is added to `sums`, all 0 before.
     """
     write, read, c = np.int64(0), np.int64(0), np.int64(0)
     while read < n - 1:

@@ -16,10 +16,8 @@ from tokenizer import spec
 
 SPACE = np.uint8(0x20)
 PACKED_BYTES = 24  # pieces of up to so many bytes are compared as three numbers
-GOLDEN, MIX = (
-    np.uint64(0x9E3779B97F4A7C15),
-    np.uint64(0xD6E8FEB86659FD93),
-)  # 2^64 over the golden ratio; odd, no pattern
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
+MIX = np.uint64(0xD6E8FEB86659FD93)  # odd, no pattern
 HALF, ALL, ZERO = np.uint64(32), np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0)
 
 

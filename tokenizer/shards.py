@@ -1,14 +1,14 @@
 """Token shards: documents of ids in a pair of files that Megatron-LM and its descendants read.
 
-    PREFIX.bin    the ids of all documents back to back, uint16 or int32, nothing else
     PREFIX.lineage.parquet    document, shard, first, tokens: which document each run of tokens is (`Lineage`)
-    PREFIX.idx    where each document starts, all little-endian:
+    PREFIX.bin                the ids of all documents back to back, uint16 or int32, nothing else
+    PREFIX.idx                where each document starts, all little-endian:
 
     offset     type       value
     0          9 bytes    "MMIDIDX" 00 00
     9          uint64     version, 1
-    17         uint8      type of the ids: 1 uint8, 2 int8, 3 int16, 4 int32, 5 int64, 8 uint16 (6 and 7 are
-    floats) 18         uint64     N, sequences
+    17         uint8      type of the ids: 1 uint8, 2 int8, 3 int16, 4 int32, 5 int64, 8 uint16 (6, 7: floats)
+    18         uint64     N, sequences
     26         uint64     D, entries of the document index
     34         int32[N]   tokens of each sequence
     34 + 4N    int64[N]   offset of each sequence in PREFIX.bin, in bytes, from 0

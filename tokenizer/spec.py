@@ -15,11 +15,10 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 # runs. source: bigscience/bloom, tokenizer.json, as huggingface/transformers#41466 prints it
 SPLIT = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 
-# What the pattern takes for separators. Oniguruma reads the inner bracket as a class of its own, so `(`, `)`
-# and `|` separate and `[`, `]` do not; Python's `re` refuses the pattern and Python's `\s` holds U+001C to
-# U+001F as well. Unicode White_Space (25) and 14 marks: ! ( ) , . ? | U+060C U+06D4 U+0964 U+2026 U+3001
-# U+3002 U+FF0C source: the pattern tried by tokenizers 0.23.3 on all 1,112,064 code points;
-# tests/tokenizer/test_spec.py repeats it
+# What the pattern takes for separators: Unicode White_Space (25) and 14 marks, ! ( ) , . ? | U+060C U+06D4 U+0964
+# U+2026 U+3001 U+3002 U+FF0C. Oniguruma reads the inner bracket as a class of its own, so `(`, `)` and `|` separate
+# and `[`, `]` do not; Python's `re` refuses the pattern, and Python's `\s` holds U+001C to U+001F as well.
+# source: tokenizers 0.23.3 on all 1,112,064 code points, which tests/tokenizer/test_spec.py repeats
 SEPARATORS = tuple(
     sorted(
         [

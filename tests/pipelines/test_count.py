@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pipelines import cli, manifest, path, pulse, recipe, runner, stage, verify
 from pipelines import count as counting
 from pipelines import run as running
-from tokenizer import count, encode, learn, mix, shards, spec
+from tokenizer import count, encode, learn, learn_run, mix, shards, spec
 
 RECIPE = """
 base = "base.toml"
@@ -257,7 +257,7 @@ class Sign:
 
 
 def test_the_learner_shows_how_far_it_is_and_goes_on_from_there(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(learn, "PAUSE_MERGES", 5)  # of 60
+    monkeypatch.setattr(learn_run, "PAUSE_MERGES", 5)  # of 60
     monkeypatch.setattr(learn, "CHECKPOINT_SECONDS", 0.0)
     step, (task,) = path.find("tokenizer"), path.find("tokenizer").plan(whole)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers, trainers
 
-from tokenizer import count, encode, learn, spec
+from tokenizer import count, encode, learn, learn_run, spec
 
 STRIKES = "a<s>b</s> c<pad>d<unk> <s></s> " * 200
 WORDS = " ".join(["low"] * 5 + ["lower"] * 2 + ["newest"] * 6 + ["widest"] * 3)
@@ -158,7 +158,7 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused():
 
 
 def test_more_symbols_than_positions_can_name_are_refused(monkeypatch):
-    monkeypatch.setattr(learn, "TEXT_MAX", 10)  # 2^32 would take 16 GB
+    monkeypatch.setattr(learn_run, "TEXT_MAX", 10)  # 2^32 would take 16 GB
     with pytest.raises(ValueError, match=r"2 distinct pieces of 11 symbols, and positions are kept in 32 bits"):
         learned(["abcd,efg"[:4] + " efg"], 300)
 
@@ -177,7 +177,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("collisions", ["refuse", "allow"])
 def test_a_killed_learner_goes_on_to_the_same_merges(volume, tmp_path, monkeypatch, collisions):
     monkeypatch.setattr(learn, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(learn, "PAUSE_MERGES", 500)
+    monkeypatch.setattr(learn_run, "PAUSE_MERGES", 500)
     counts = count.of([pa.array([*volume, STRIKES])])
     path = tmp_path / "learner.npz"
 
@@ -208,8 +208,8 @@ def test_a_checkpoint_of_other_counts_and_a_file_that_is_none_are_refused(tmp_pa
 
 def test_small_rooms_grow_without_changing_the_merges(volume, monkeypatch):
     want = learned(volume[:30], 2_000).merges.tolist()
-    monkeypatch.setattr(learn, "SLOTS", 4)
-    monkeypatch.setattr(learn, "ROOM", 1.0)
+    monkeypatch.setattr(learn_run, "SLOTS", 4)
+    monkeypatch.setattr(learn_run, "ROOM", 1.0)
     assert learned(volume[:30], 2_000).merges.tolist() == want
 
 
