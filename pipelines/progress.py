@@ -36,7 +36,7 @@ def shown() -> Iterator[run.Watcher]:
 def current(progress: run.Progress) -> str:
     """`clean   112/178 tasks   63 %   21.4 MB/s   0:12 left`"""
     share, gained = progress.share, progress.share - progress.before
-    speed = f"{progress.weight_done / 1e6 / max(progress.seconds, 1e-9):6.1f} MB/s" if progress.weight else " " * 11
+    speed = _speed(progress.weight_done, progress)
     left = progress.seconds * (1 - share) / gained if gained > 0 else None
     return (
         f"{progress.stage:<26} {progress.done}/{progress.tasks} tasks  {share:4.0%}  {speed}  "
@@ -47,11 +47,8 @@ def current(progress: run.Progress) -> str:
 def final(progress: run.Progress) -> str:
     """`clean   178 tasks   12.3 s   38.9 MB/s   279,100 of 285,474 documents kept (too_few_bytes 6,374)`"""
     counts = progress.counts
-    line = f"{progress.stage:<26} {progress.tasks:>4} tasks  "
-    if not progress.weight and progress.seconds < 1 and progress.done == progress.tasks:
-        line += f"{progress.seconds:6.1f} s             "
-    else:
-        line += f"{progress.seconds:6.1f} s  {progress.weight / 1e6 / max(progress.seconds, 1e-9):6.1f} MB/s  "
+    speed = _speed(progress.weight, progress)
+    line = f"{progress.stage:<26} {progress.tasks:>4} tasks  {progress.seconds:6.1f} s  {speed}  "
     if counts.documents_in:
         gone = {**counts.removed, **counts.rejected}
         reasons = ", ".join(
@@ -60,6 +57,11 @@ def final(progress: run.Progress) -> str:
         more = f", {len(gone) - 4} more reasons" if len(gone) > 4 else ""
         line += f"{counts.kept:,} of {counts.documents_in:,} documents kept" + (f" ({reasons}{more})" if gone else "")
     return line.rstrip()
+
+
+def _speed(read: int, progress: run.Progress) -> str:
+    """Of the text that was read; as many spaces where the stage reads none."""
+    return f"{read / 1e6 / max(progress.seconds, 1e-9):6.1f} MB/s" if progress.weight else " " * 11
 
 
 def clock(seconds: float) -> str:

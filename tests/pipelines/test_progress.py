@@ -1,6 +1,6 @@
 """The line of a stage under way: tasks, share, speed, time left."""
 
-from pipelines import progress, run
+from pipelines import manifest, progress, run
 
 
 def test_a_stage_that_reads_text_tells_its_share_of_the_text_and_its_speed():
@@ -30,3 +30,17 @@ def test_a_task_that_is_done_and_still_shown_is_counted_once():
 def test_nothing_is_said_of_the_time_left_before_anything_is_done():
     now = run.Progress("tokenizer", "tokenizer", tasks=1, done=0, weight=0, seconds=3.0)
     assert progress.current(now) == "tokenizer                  0/1 tasks    0%"
+
+
+def test_a_finished_stage_tells_its_speed_and_what_became_of_the_documents():
+    counts = manifest.Counts(documents_in=1_000, kept=900, removed={"too_few_bytes": 60}, rejected={"no_utf8": 40})
+    now = run.Progress("clean", "clean", tasks=8, done=8, weight=40_000_000, seconds=5.0, counts=counts)
+    assert progress.final(now) == (
+        "clean                         8 tasks     5.0 s     8.0 MB/s  "
+        "900 of 1,000 documents kept (too_few_bytes 60, no_utf8 40)"
+    )
+
+
+def test_a_finished_stage_without_text_tells_its_time_alone():
+    now = run.Progress("counts", "tokenizer", tasks=46, done=46, weight=0, seconds=75.04)
+    assert progress.final(now) == "counts                       46 tasks    75.0 s"
