@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of timed steps in a case")
     parser.add_argument("--micro", type=int, default=0, help="sequences of a micro-batch; 0 = planned")
     parser.add_argument("--accumulate", type=int, default=4, help="micro-batches of a step (ours)")
-    parser.add_argument("--gathered", action=argparse.BooleanOptionalAction, help="of FSDP2; default: planned")
+    parser.add_argument(
+        "--gathered", action=argparse.BooleanOptionalAction, help="of FSDP2, with --micro; else planned"
+    )
     parser.add_argument("--inside", action="store_true", help="run the one case in this process")
     options = parser.parse_args()
     if options.inside or "RANK" in os.environ:
@@ -89,12 +91,12 @@ def ours(shape: config.BloomConfig, what: str, options: argparse.Namespace) -> d
         gib = torch.cuda.get_device_properties(where.device).total_memory / memory.GIB
         planned = memory.plan(shape, gib, 32, SEQUENCE, where.size, way)
         if options.micro:
-            needed = memory.step_bytes(shape, options.micro, SEQUENCE, 0, where.size, way)
-            planned = memory.Plan(micro=options.micro, recompute=0, bytes=needed)
+            keep = bool(options.gathered)
+            needed = memory.step_bytes(shape, options.micro, SEQUENCE, 0, where.size, way, keep)
+            planned = memory.Plan(micro=options.micro, recompute=0, bytes=needed, gathered=keep)
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
         attend = "flex" if what == "flex" else "auto"
-        keep = planned.gathered if options.gathered is None else options.gathered
         model, module = assemble.build(
             shape,
             where,
@@ -103,7 +105,7 @@ def ours(shape: config.BloomConfig, what: str, options: argparse.Namespace) -> d
             attend=attend,
             losing="auto",
             recompute=planned.recompute,
-            gathered=keep,
+            gathered=planned.gathered,
         )
         built = time.monotonic() - began
         micro, adamw = planned.micro, optimizer.adamw(model, 1e-4)
@@ -130,7 +132,7 @@ def ours(shape: config.BloomConfig, what: str, options: argparse.Namespace) -> d
             "accumulate": options.accumulate,
             "recompute": planned.recompute,
             "way": way,
-            "gathered": keep,
+            "gathered": planned.gathered,
             "processes": where.size,
             "computed_gib": round(planned.bytes / memory.GIB, 1),
             "built_seconds": round(built, 1),

@@ -9,7 +9,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model import checkpoint, choices, config, journal, meter, optimizer
+from roots import whole_file
 
 _USES = """\
 ## Uses
@@ -40,7 +43,8 @@ of its figures for that language say.
 
 
 def write(output: Path, shape: config.BloomConfig, options: choices.Options, data: dict[str, Any]) -> Path:
-    """Write OUTPUT/README.md from the log, the evaluation and the last checkpoint of a finished run."""
+    """Write OUTPUT/README.md, and the plot in it, from the log, the evaluation and the last checkpoint of a finished
+    run."""
     steps = journal.rows(output / "log.csv")
     scores = [row for row in journal.rows(output / "evaluation.csv") if int(row["step"]) == options.steps]
     machine = checkpoint.manifest(checkpoint.found(output / "checkpoints")[-1])["machine"]
@@ -55,11 +59,19 @@ def write(output: Path, shape: config.BloomConfig, options: choices.Options, dat
         _glossary(shape, options),
         _more(options),
     ]
+    whole_file.write(output / "loss.svg", loss_curve(steps, options.sequence).encode())
     path = output / "README.md"
-    temporary = path.with_name(".README.md.tmp")
-    temporary.write_text("\n".join(sections), "utf-8")
-    temporary.replace(path)
+    whole_file.write(path, "\n".join(sections).encode())
     return path
+
+
+def loss_curve(steps: list[dict[str, str]], sequence: int) -> str:
+    """The training loss over the tokens seen, as SVG."""
+    from roots import plots  # matplotlib: half a second, once a run
+
+    tokens = np.array([int(row["samples"]) * sequence for row in steps], float)
+    losses = np.array([float(row["loss"]) for row in steps])
+    return plots.curve(tokens, losses, "tokens", "nats a token")
 
 
 def _details(
@@ -92,6 +104,8 @@ gradient norm at most {optimizer.CLIP} |
 | speed, median | {_median(steps, "tokens_per_second"):,.0f} tokens/s; a device {_median(steps, "model_tflops"):.3g} \
 TFLOP/s of the model, {_median(steps, "hardware_tflops"):.3g} as BLOOM counted |
 | machine | {machine["processes"]} x {machine["device"]}, torch {machine["torch"]} |
+
+![Training loss over the tokens seen](loss.svg)
 """
 
 

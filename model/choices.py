@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model import meter, optimizer
+from roots import whole_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +101,7 @@ def agree(options: Options, data: dict[str, Any]) -> None:
     path = options.output / "options.json"
     stated = {"data": data, **options.plain()}
     if not path.exists():
-        temporary = path.with_name(".options.json.tmp")
-        temporary.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n", "utf-8")
-        temporary.replace(path)
+        whole_file.write(path, json.dumps(stated, indent=1, sort_keys=True).encode() + b"\n")
         return
     before = json.loads(path.read_text("utf-8"))
     for name in sorted(stated.keys() - _FREE - {"data"}):

@@ -1,4 +1,4 @@
-"""Plots for data cards, as SVG text: equal counts give equal bytes."""
+"""Plots for the cards of data and models, as SVG text: equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ INK, BAR, GRID = (
 LIMIT = "#cc3311"  # the same scheme's red
 SIZE_INCHES = (7.2, 2.7)
 LABELS_MAX = 14  # more would touch
+POINTS_MAX = 400  # of a curve: about one a pixel
 
 # Text stays text, ids come from the content: no font, date or random salt gets into the file
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "roots", "font.family": ["sans-serif"], "font.size": 9}
@@ -94,6 +95,27 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
             axes.set_title(title, loc="left", color=INK, fontsize=9)
             _plain(axes)
             axes.spines["bottom"].set_visible(False)
+        return _svg(figure)
+
+
+def curve(places: np.ndarray, values: np.ndarray, x_label: str, y_label: str) -> str:
+    """A curve, as SVG: the mean of neighbours where there are more than POINTS_MAX, and their range as a band.
+
+    places, values float64 [n], n at least 1, places rising
+    """
+    parts = min(len(values), POINTS_MAX)
+    across = [part.mean() for part in np.array_split(places, parts)]
+    split = np.array_split(values, parts)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE_INCHES)
+        axes = figure.add_axes((0.1, 0.2, 0.88, 0.74))
+        axes.fill_between(across, [p.min() for p in split], [p.max() for p in split], color=BAR, alpha=0.25, zorder=2)
+        axes.plot(across, [p.mean() for p in split], color=BAR, linewidth=1.2, zorder=3)
+        axes.set_xlabel(x_label, color=INK)
+        axes.set_ylabel(y_label, color=INK)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        _plain(axes)
+        axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from model import choices, journal, train
+from model import card, choices, journal, train
 
 SECTIONS = [
     "Model Details",
@@ -30,28 +30,33 @@ def run(nano, tmp_path_factory) -> choices.Options:
 
 
 def test_a_card_has_the_sections_of_blooms(run):
-    card = (run.output / "README.md").read_text()
-    assert re.findall(r"^## (.*)$", card, re.MULTILINE) == SECTIONS
+    told = (run.output / "README.md").read_text()
+    assert re.findall(r"^## (.*)$", told, re.MULTILINE) == SECTIONS
     for part in ("Basics", "Technical Specifications", "Environmental Impact", "Out of scope", "Misuse", "Affected"):
-        assert f"**{part}.**" in card
+        assert f"**{part}.**" in told
 
 
 def test_its_figures_are_those_of_the_runs_files(run):
-    card = (run.output / "README.md").read_text()
+    told = (run.output / "README.md").read_text()
     steps = journal.rows(run.output / "log.csv")
-    assert f"{float(steps[0]['loss']):.4f}, {float(steps[-1]['loss']):.4f} nats a token" in card
-    assert f"trained on | {int(steps[-1]['samples']) * 16:,} tokens in 4 steps" in card
-    assert "batch | 4 sequences, from 2 by 2 over 4" in card
+    assert f"{float(steps[0]['loss']):.4f}, {float(steps[-1]['loss']):.4f} nats a token" in told
+    assert f"trained on | {int(steps[-1]['samples']) * 16:,} tokens in 4 steps" in told
+    assert "batch | 4 sequences, from 2 by 2 over 4" in told
     for row in journal.rows(run.output / "evaluation.csv"):
-        assert f"| {row['language']} | 3 | {int(row['bytes']):,} | {float(row['bits_per_byte']):.4f} |" in card
-    assert "The energy was not measured" in card
-    assert "3 token shards in 3 languages (en, nigercongo-sw, zhs)" in card
+        assert f"| {row['language']} | 3 | {int(row['bytes']):,} | {float(row['bits_per_byte']):.4f} |" in told
+    assert "The energy was not measured" in told
+    assert "3 token shards in 3 languages (en, nigercongo-sw, zhs)" in told
+
+
+def test_the_curve_in_the_card_is_that_of_the_log(run):
+    assert "(loss.svg)" in (run.output / "README.md").read_text()
+    plot = (run.output / "loss.svg").read_text()
+    assert plot == card.loss_curve(journal.rows(run.output / "log.csv"), run.sequence)
+    assert ">tokens<" in plot
 
 
 def test_a_card_counts_what_the_gpus_drew(run, tmp_path):
     """Two steps of 1.8 MJ each are one kWh."""
-    from model import card
-
     steps = journal.rows(run.output / "log.csv")[:2]
     told = card._impact([row | {"joules": "1800000"} for row in steps], run, {"processes": 2, "device": "H200"})
     assert "The GPUs drew 1.0000 kWh" in told

@@ -51,3 +51,15 @@ def test_a_spread_shows_its_limits_and_equal_counts_give_equal_bytes():
     drawn = plots.spread(edges, documents, False, limits)
     assert "min 0.25" in drawn and "max 0.4" in drawn and drawn == plots.spread(edges, documents, False, limits)
     assert drawn != plots.spread(edges, documents[::-1], False, limits)
+
+
+def test_a_long_curve_is_that_of_the_means_of_neighbours():
+    """0, 2, 0, 2 .. has means of 1: a level line; as it is, it has two heights."""
+
+    def heights(values: np.ndarray) -> int:
+        svg = plots.curve(np.arange(len(values)), values, "tokens", "nats")
+        line = re.findall(r'<path d="([^"]*)"[^>]*stroke: #4477aa', svg, re.DOTALL)[-1]
+        return len({point.split()[-1] for point in line.strip().splitlines()})
+
+    assert heights(np.tile([0.0, 2.0], plots.POINTS_MAX)) == 1
+    assert heights(np.tile([0.0, 2.0], plots.POINTS_MAX // 2)) == 2
