@@ -25,7 +25,8 @@ demo: $(VENV)/.installed
 	$(BIN)/roots model train --shards $(DEMO)/shards --tokenizer $(DEMO)/tokenizer --output $(DEMO)/model \
 		--size micro --steps 300 --threads 2
 	$(BIN)/roots model evaluate $(DEMO)/model --tokenizer $(DEMO)/tokenizer --shards $(DEMO)/shards
-	$(BIN)/roots model generate $(DEMO)/model --tokenizer $(DEMO)/tokenizer --prompt "The " --tokens 40
+	$(BIN)/roots model generate $(DEMO)/model --tokenizer $(DEMO)/tokenizer --prompt "The " --tokens 40 \
+		--temperature 0.8 --top-k 40
 	@echo
 	@echo "Look at:"
 	@echo "  $(DEMO)/cards/README.md        the corpus card, and a data card for each source"

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,12 @@ WORDS = (  # noqa: SIM905
 def text_of(seed: int, words: int = 120) -> str:
     """A text of its own: no two seeds share a run of five words."""
     return " ".join(f"{WORDS[(seed * 7 + i * i) % len(WORDS)]}{(seed * 131 + i) % 977}" for i in range(words))
+
+
+@pytest.fixture(scope="session")
+def text() -> Callable[[int], str]:
+    """`text_of`, for tests that make documents of their own."""
+    return text_of
 
 
 @pytest.fixture(scope="session")

@@ -13,39 +13,11 @@ import pytest
 from pipelines import lease, manifest, recipe, runner, stage, verify, workers
 from pipelines import run as running
 
-RECIPE = """
-base = "base.toml"
-name = "test"
-[run]
-task_bytes = 6_000
-[ingest]
-rejected_share_max = 0.5
-[clean.steps]
-"lm_nigercongo-sw_*" = ["dedup_document", "dedup_template_soft", "filter_remove_empty_docs"]
-"lm_*" = ["dedup_document", "filter_remove_empty_docs"]
-[language]
-model = ""
-sha256 = ""
-[dedup]
-num_perm = 64
-recall_min = 0.95
-[tokenizer]
-vocab_size = 300
-"""
-
-WORDS = (  # noqa: SIM905
-    "habari njema leo watu wengi walifika sokoni kununua mboga na matunda mapya kutoka shambani jirani wakati "
-    "mvua ilikuwa ikinyesha polepole juu ya paa la nyumba kubwa karibu na mto ambao unapita kijijini kwetu"
-).split()
-
-
-def text(seed: int, words: int = 120) -> str:
-    """A text of its own: no two seeds share a run of five words."""
-    return " ".join(f"{WORDS[(seed * 7 + i * i) % len(WORDS)]}{(seed * 131 + i) % 977}" for i in range(words))
+Text = Callable[[int], str]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, text: Text) -> Path:
     """Two sources: copies within and across them, a template line, a bad record, a near copy."""
     root = tmp_path / "sources"
     swahili = [text(i) + "\nSoma habari zaidi hapa kila siku" for i in range(30)]
@@ -73,10 +45,8 @@ Runs = Callable[..., stage.Context]
 
 
 @pytest.fixture
-def runs(tmp_path: Path, folder: Path) -> Runs:
-    """Runs the test recipe over the folder: runs("out", until="clean", workers=1, ...) -> its context."""
-    file = tmp_path / "recipe.toml"
-    file.write_text(RECIPE)
+def runs(tmp_path: Path, folder: Path, small_recipe: Path) -> Runs:
+    """Runs the small corpus' recipe over the folder: runs("out", until="clean", workers=1, ...) -> its context."""
 
     def go(
         name: str,
@@ -86,7 +56,7 @@ def runs(tmp_path: Path, folder: Path) -> Runs:
         batch_docs: int = 1024,
         watch: running.Watcher = lambda progress: None,
     ) -> stage.Context:
-        chosen = recipe.load(file, [f"sources.folder={folder}", *overrides])
+        chosen = recipe.load(small_recipe, [f"sources.folder={folder}", "run.task_bytes=6_000", *overrides])
         context = stage.Context(tmp_path / name, chosen, batch_docs)
         running.run(context, until, runner.Engine(workers=workers), watch)
         return context
@@ -112,7 +82,7 @@ def corpus(context: stage.Context) -> dict[str, str]:
     return found
 
 
-def test_each_document_ends_where_it_must(runs: Runs) -> None:
+def test_each_document_ends_where_it_must(runs: Runs, text: Text) -> None:
     context = runs("out", until="redact")
     kept = corpus(context)
     counts = {
