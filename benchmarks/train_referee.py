@@ -68,13 +68,6 @@ def referee(options: choices.Options, steps: int) -> list[float]:
 
 def _step(run: train.Run, model: torch.nn.Module, adamw: torch.optim.AdamW) -> float:
     options, batch = run.options, run.batch(run.samples)
-    rate = optimizer.learning_rate(
-        run.samples,
-        peak=options.rate,
-        minimum=options.rate_min,
-        warmup=options.warmup,
-        decay=options.decay or options.samples,
-    )
     ids = torch.from_numpy(run.samples_ahead.batch(run.samples, batch)).to(run.where.device)
     total = 0.0
     adamw.zero_grad()
@@ -85,7 +78,7 @@ def _step(run: train.Run, model: torch.nn.Module, adamw: torch.optim.AdamW) -> f
         total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer.CLIP)
     for group in adamw.param_groups:
-        group["lr"] = rate
+        group["lr"] = run.rate
     adamw.step()
     run.step, run.samples = run.step + 1, run.samples + batch
     return total / (batch * options.sequence)

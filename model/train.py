@@ -76,6 +76,19 @@ class Run:
         """Sequences of the step that begins after `samples`."""
         return optimizer.batch_size(samples, self.options.batch, self.options.ramp)
 
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step: the one before its samples, as in the original, so that with a warm-up the
+        first step changes nothing."""
+        options = self.options
+        return optimizer.learning_rate(
+            self.samples,
+            peak=options.rate,
+            minimum=options.rate_min,
+            warmup=options.warmup,
+            decay=options.decay or options.samples,
+        )
+
     def mine(self, samples: int) -> tuple[int, int]:
         """First and number of the samples that this process takes of that step: as many as every other."""
         share = self.batch(samples) // self.where.size
@@ -217,16 +230,7 @@ def _steps(run: Run, say: Say) -> bool:
 def _step(run: Run) -> journal.Step:
     """One batch forward and backward, clip, update."""
     began = time.monotonic()
-    options = run.options
-    batch = run.batch(run.samples)
-    # the rate before this step's samples, as in the original: with a warm-up the first step changes nothing
-    rate = optimizer.learning_rate(
-        run.samples,
-        peak=options.rate,
-        minimum=options.rate_min,
-        warmup=options.warmup,
-        decay=options.decay or options.samples,
-    )
+    batch, rate = run.batch(run.samples), run.rate
     total = _backward(run, batch)
     norm = optimizer.clip(run.model)
     loss, length = torch.stack((total, norm)).tolist()  # the step's one wait for the GPU
