@@ -111,8 +111,8 @@ class Encoder:
         size = int(starts[-1] - starts[0])
         if size > len(self._scratch):
             self._scratch = np.empty(size, np.int32)
-        ends, met = np.empty(len(starts), np.int64), np.zeros(2, np.int64)
-        count = encode_kernels.encode(data, starts, self.merges, self._cache, self._scratch, ends, met)
+        ends = np.empty(len(starts), np.int64)
+        count = encode_kernels.encode(data, starts, self.merges, self._cache, self._scratch, ends)
         return self._scratch[:count].copy(), ends
 
     def _by_the_library(self, text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,29 +14,27 @@ import numpy as np
 from roots import kernel
 from tokenizer import bpe, pieces
 
-LINES = 2**16  # 4 MiB: larger ones hit more often and wait longer for memory (benchmarks/LOG.md)
+LINES = 2**18  # 16 MiB: a larger one hits more often and waits longer for memory (benchmarks/LOG.md)
 KEY_IDS = 8
 HEAD = ~np.uint64(0xFFFF)
 HALF, BYTE, EIGHT, ID_MASK = np.uint64(32), np.uint64(0xFF), np.uint64(8), np.uint64(0xFFFFFFFF)
 
 
 @kernel.compiled
-def encode(data, offsets, found, cache, ids, ends, met):
+def encode(data, offsets, found, cache, ids, ends):
     """The ids of all documents, end to end in `ids`, which has room for an id a byte; returns how many.
 
     ends    int64 [docs + 1], where each document's ids end; ends[0] = 0
-    met     int64 [2], pieces and those that were in the cache are added
     """
     scratch = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
     mask = np.uint64(len(cache) - 1)
-    at, looked, hits = np.int64(0), 0, 0
+    at = np.int64(0)
     ends[0] = 0
     for doc in range(len(offsets) - 1):
         start, end = np.int64(offsets[doc]), np.int64(offsets[doc + 1])
         while start < end:
             stop = pieces.piece_end(data, start, end)
             size = stop - start
-            looked += 1
             if size > pieces.PACKED_BYTES:
                 at += bpe.merge_piece(data, start, stop, found, ids, at, scratch)
                 start = stop
@@ -50,7 +48,6 @@ def encode(data, offsets, found, cache, ids, ends, met):
                 and cache[line, 2] == b
                 and cache[line, 3] == c
             ):
-                hits += 1
                 n = np.int64((cache[line, 0] >> EIGHT) & BYTE)
                 for k in range((n + 1) >> 1):
                     pair = cache[line, 4 + k]
@@ -71,8 +68,6 @@ def encode(data, offsets, found, cache, ids, ends, met):
                 at += n
             start = stop
         ends[doc + 1] = at
-    met[0] += looked
-    met[1] += hits
     return at
 
 
