@@ -14,7 +14,8 @@ import numpy as np
 from roots import kernel
 from tokenizer import bpe, pieces
 
-LINES = 2**18  # 16 MiB: a larger one hits more often and waits longer for memory (benchmarks/LOG.md)
+LINES = 2**18  # 16 MiB: a larger one hits more often, most of all on text that comes again (benchmarks/LOG.md)
+GROUP = 32  # pieces whose lines are asked for before the first is looked at
 KEY_IDS = 8
 HEAD = ~np.uint64(0xFFFF)
 HALF, BYTE, EIGHT, ID_MASK = np.uint64(32), np.uint64(0xFF), np.uint64(8), np.uint64(0xFFFFFFFF)
@@ -27,48 +28,60 @@ def encode(data, offsets, found, cache, ids, ends):
     ends    int64 [docs + 1], where each document's ids end; ends[0] = 0
     """
     scratch = np.empty((3, bpe.SHORT_BYTES_MAX + 1), np.int32)
-    mask = np.uint64(len(cache) - 1)
-    at = np.int64(0)
+    bounds, keys = np.empty(GROUP + 1, np.int64), np.empty((GROUP, 4), np.uint64)
+    mask, at = np.uint64(len(cache) - 1), np.int64(0)
     ends[0] = 0
     for doc in range(len(offsets) - 1):
         start, end = np.int64(offsets[doc]), np.int64(offsets[doc + 1])
         while start < end:
-            stop = pieces.piece_end(data, start, end)
-            size = stop - start
-            if size > pieces.PACKED_BYTES:
-                at += bpe.merge_piece(data, start, stop, found, ids, at, scratch)
-                start = stop
-                continue
-            a, b, c, h = pieces.packed(data, start, stop)
-            line = np.int64(h & mask)
-            head = (h & HEAD) | np.uint64(size)
-            if (
-                cache[line, 0] & ~(BYTE << EIGHT) == head
-                and cache[line, 1] == a
-                and cache[line, 2] == b
-                and cache[line, 3] == c
-            ):
-                n = np.int64((cache[line, 0] >> EIGHT) & BYTE)
-                for k in range((n + 1) >> 1):
-                    pair = cache[line, 4 + k]
-                    ids[at + 2 * k] = np.int32(pair & ID_MASK)
-                    if 2 * k + 1 < n:
-                        ids[at + 2 * k + 1] = np.int32(pair >> HALF)
-                at += n
-            else:
-                n = bpe.merge_piece(data, start, stop, found, ids, at, scratch)
-                if n <= KEY_IDS:
-                    cache[line, 0] = head | np.uint64(n) << EIGHT
-                    cache[line, 1], cache[line, 2], cache[line, 3] = a, b, c
-                    for k in range((n + 1) >> 1):
-                        pair = np.uint64(ids[at + 2 * k])
-                        if 2 * k + 1 < n:
-                            pair |= np.uint64(ids[at + 2 * k + 1]) << HALF
-                        cache[line, 4 + k] = pair
-                at += n
-            start = stop
+            n = _cut(data, start, end, cache, bounds, keys)
+            start = bounds[n]
+            for piece in range(n):
+                first, size = bounds[piece], bounds[piece + 1] - bounds[piece]
+                a, b, c, h = keys[piece, 0], keys[piece, 1], keys[piece, 2], keys[piece, 3]
+                line = np.int64(h & mask)
+                head = (h & HEAD) | np.uint64(size)
+                if (
+                    size <= pieces.PACKED_BYTES
+                    and cache[line, 0] & ~(BYTE << EIGHT) == head
+                    and cache[line, 1] == a
+                    and cache[line, 2] == b
+                    and cache[line, 3] == c
+                ):
+                    count = np.int64((cache[line, 0] >> EIGHT) & BYTE)
+                    for k in range((count + 1) >> 1):
+                        pair = cache[line, 4 + k]
+                        ids[at + 2 * k] = np.int32(pair & ID_MASK)
+                        if 2 * k + 1 < count:
+                            ids[at + 2 * k + 1] = np.int32(pair >> HALF)
+                else:  # the one place that calls it: with two the compiler makes slower code of both
+                    count = bpe.merge_piece(data, first, first + size, found, ids, at, scratch)
+                    if count <= KEY_IDS and size <= pieces.PACKED_BYTES:
+                        cache[line, 0] = head | np.uint64(count) << EIGHT
+                        cache[line, 1], cache[line, 2], cache[line, 3] = a, b, c
+                        for k in range((count + 1) >> 1):
+                            pair = np.uint64(ids[at + 2 * k])
+                            if 2 * k + 1 < count:
+                                pair |= np.uint64(ids[at + 2 * k + 1]) << HALF
+                            cache[line, 4 + k] = pair
+                at += count
         ends[doc + 1] = at
     return at
+
+
+@kernel.inlined
+def _cut(data, start, end, cache, bounds, keys):
+    """Cut a group of pieces, hash each, and have its line of the cache brought near; returns how many."""
+    n = 0
+    while n < GROUP and start < end:
+        bounds[n] = start
+        stop = pieces.piece_end(data, start, end)
+        keys[n, 0], keys[n, 1], keys[n, 2], keys[n, 3] = pieces.packed(data, start, stop)
+        kernel.prefetch(cache, np.int64(keys[n, 3] & np.uint64(len(cache) - 1)))
+        start = stop
+        n += 1
+    bounds[n] = start
+    return n
 
 
 @kernel.compiled
