@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -31,33 +32,40 @@ def local(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return tree(context.output)
 
 
+POOL = ["-m", "apache_beam.runners.worker.worker_pool_main", "--service_port"]
+
+
 @pytest.fixture
 def workers() -> Iterator[list[str]]:
-    """A pool of SDK workers in processes of their own, and the options that lead to it."""
-    with serving("apache_beam.runners.worker.worker_pool_main", "--service_port") as address:
-        yield ["--environment_type=EXTERNAL", f"--environment_config={address}"]
+    """An SDK worker in a process of its own, and the options that lead to it."""
+    port = free_port()
+    with serving([*POOL, port], port):
+        yield ["--environment_type=EXTERNAL", f"--environment_config=localhost:{port}"]
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return str(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
-def serving(module: str, option: str) -> Iterator[str]:
-    """A Beam service in a process of its own; its address, once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    # the pool starts its workers as `python`
+def serving(program: list[str], port: str, umask: int = -1) -> Iterator[None]:
+    """A Python program in a process of its own, once it answers at the port."""
+    # a pool starts its workers as `python`
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
-        [sys.executable, "-m", module, option, str(port)],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, *program],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, umask=umask,
     )  # fmt: skip
     try:
         while True:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("localhost", int(port))):
                 break
-            assert process.poll() is None, f"{module} ended with {process.returncode}"
+            assert process.poll() is None, f"{program} ended with {process.returncode}"
             time.sleep(0.1)
-        yield f"localhost:{port}"
+        yield
     finally:
         os.killpg(process.pid, 9)
         process.wait()
@@ -69,13 +77,22 @@ def through(options: list[str], small_recipe: Path, output: Path) -> dict[str, s
     return tree(output)
 
 
-def test_workers_that_somebody_else_started_write_the_same_bytes(
-    workers: list[str], small_recipe: Path, local: dict[str, str], tmp_path: Path
+def test_two_workers_that_somebody_else_started_write_the_same_bytes(
+    small_recipe: Path, local: dict[str, str], tmp_path: Path
 ) -> None:
-    """A cluster's parts on one machine: the job API, pickled functions, and workers in foreign processes."""
-    with serving("apache_beam.runners.portability.local_job_service_main", "--port") as service:
-        options = ["--runner=PortableRunner", f"--job_endpoint={service}", *workers]
+    """A cluster's parts on one machine: the job API, pickled functions, and workers in two foreign processes."""
+    ports = [free_port() for _ in range(4)]
+    cluster = [str(Path(__file__).with_name("cluster.py")), *ports[:2], *(f"localhost:{port}" for port in ports[2:])]
+    with (
+        serving([*POOL, ports[2]], ports[2], umask=0o022),
+        serving([*POOL, ports[3]], ports[3], umask=0o077),
+        serving(cluster, ports[0]),
+    ):
+        options = ["--runner=PortableRunner", f"--job_endpoint=localhost:{ports[0]}"]
+        options += ["--environment_type=EXTERNAL", f"--environment_config=localhost:{ports[1]}"]
         assert through(options, small_recipe, tmp_path / "out") == local
+    modes = [stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "out").rglob("part-*.parquet")]
+    assert set(modes) == {0o644, 0o600}  # each wrote some
 
 
 def test_flink_writes_the_same_bytes(

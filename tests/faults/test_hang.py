@@ -49,6 +49,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == runner.__name__]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of the lost job
 def test_a_task_that_hangs_once_is_done_again_to_the_same_bytes(
     call: Callable, caplog: pytest.LogCaptureFixture, roots: Callable, looks: tuple, tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_task_that_hangs_once_is_done_again_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_task_that_hangs_always_fails_the_stage_by_name(
     call: Callable, caplog: pytest.LogCaptureFixture, looks: tuple, tmp_path: Path
 ) -> None:
