@@ -91,10 +91,13 @@ class Remote:
         return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        return self._ask(lambda driver, name: driver.isfile(name))
+        return self.size() >= 0
 
     def is_dir(self) -> bool:
-        return self._ask(lambda driver, name: driver.isdir(name))
+        try:  # the drivers' own `isdir` takes a store that refuses for one that has no such folder
+            return self._ask(lambda driver, name: driver.info(name))["type"] == "directory"
+        except FileNotFoundError:
+            return False
 
     def folders(self) -> list[Remote]:
         """The names directly below this one that have objects below them."""
@@ -151,10 +154,19 @@ class Remote:
         except FileExistsError:
             raise
         except Exception as error:
-            # each driver has exceptions of its own for a network that is down, a refused key, a store that is busy
+            # each driver has exceptions of its own for a refused key, a network that is down, a store that is busy
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if isinstance(error, PermissionError) or status in (401, 403):
+                raise PermissionError(
+                    errno.EACCES,
+                    f"the store refuses it ({said}); look at the name, the "
+                    "credentials and what they allow (on the hub: accept the data set's conditions, set HF_TOKEN)",
+                    str(self),
+                ) from error
             raise OSError(
                 errno.EIO,
-                f"the store did not do it ({type(error).__name__}: {str(error)[:300]}); look at the network, the name "
+                f"the store did not do it ({said}); look at the network, the name "
                 "and the credentials, then run the same command again",
                 str(self),
             ) from error
