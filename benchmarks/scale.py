@@ -4,7 +4,8 @@
 
 The text is that of the folder's documents, in turn, and again until there is enough; in each repetition a word of
 its own follows every eighth word, so that no copy is a near duplicate of another. Input and output are removed as soon
-as a size is done. Time is CPU of the run and its workers; memory is the peak of the largest process.
+as a size is done; sizes are whole repetitions. Time is CPU of the run and its workers, parted over the stages as the
+wall's is (which is what `SPEED` in pipelines/estimate.py rests on); memory is the peak of the largest process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import orjson
 import zstandard
 
-from pipelines import estimate, ingest, manifest, recipe, stage
+from pipelines import estimate, ingest, manifest, path, recipe, stage
 
 FILE_BYTES = 256 * 2**20  # text of a file
 EIGHTH = re.compile(r"((?:\S{1,40}\s+){8}|\S{40})")  # words, or characters where no spaces part them
@@ -44,14 +45,15 @@ def main() -> None:
     for gigabytes in arguments.gigabytes:
         with tempfile.TemporaryDirectory(dir=arguments.work) as work:
             row = measured(arguments.folder, gigabytes * 1e9, Path(work), arguments.workers, arguments.until)
-        sizes.append(row[0])
-        times.append(row[2])
-        text, documents, cpu, foretold, peak, disk = row
+        text, documents, cpu, foretold, peak, disk, stages = row
+        sizes.append(text)
+        times.append(cpu)
         print(
             f"{text / 1e9:>6.2f} {documents:>10,} {cpu:>8.0f} {text / 1e6 / cpu:>6.1f} {foretold:>8.0f} "
             f"{foretold / cpu - 1:>+6.0%} {peak / 1e6:>8,.0f} {disk / 1e9:>8.2f}",
             flush=True,
         )
+        print("  MB a CPU second: " + ", ".join(f"{name} {speed:.0f}" for name, speed in stages.items()), flush=True)
     if len(sizes) > 1:
         power = np.polyfit(np.log(sizes), np.log(times), 1)[0]
         print(f"time grows as size to the power of {power:.3f}")
@@ -59,8 +61,8 @@ def main() -> None:
 
 def measured(
     folder: Path, size: float, work: Path, workers: int, until: str
-) -> tuple[int, int, float, float, int, int]:
-    """(bytes of text, documents, CPU s, CPU s that the plan foretold, peak bytes of a process, bytes written)."""
+) -> tuple[int, int, float, float, int, int, dict[str, float]]:
+    """(bytes of text, documents, CPU s, CPU s that the plan foretold, peak bytes of a process, bytes written, MB/s)."""
     generate(folder, work / "text", size)
     overrides = [f"sources.folder={work / 'text'}", "dedup.removed_share_max=1"]  # repeated text may be copies
     context = stage.Context(work / "out", recipe.load(Path("folder.toml"), overrides))
@@ -72,7 +74,20 @@ def measured(
     cpu, peak = told.split()
     counts = manifest.total(part.counts for part in context.manifests("documents"))
     disk = sum(file.stat().st_size for file in (work / "out").rglob("*") if file.is_file())
-    return counts.text_bytes_kept, counts.kept, float(cpu), foretold, int(peak), disk
+    speeds = {
+        group: counts.text_bytes_kept / 1e6 / (float(cpu) * share) for group, share in shares(context).items() if share
+    }
+    return counts.text_bytes_kept, counts.kept, float(cpu), foretold, int(peak), disk, speeds
+
+
+def shares(context: stage.Context) -> dict[str, float]:
+    """The share of each group of stages in the run's time, from its log."""
+    took: dict[str, float] = {}
+    for line in (context.output / path.LOG).read_bytes().splitlines():
+        entry = orjson.loads(line)
+        group = path.group_of(entry["stage"])
+        took[group] = took.get(group, 0.0) + entry["seconds"]
+    return {group: seconds / sum(took.values()) for group, seconds in took.items()}
 
 
 MEASURE = """
@@ -100,8 +115,8 @@ def generate(folder: Path, target: Path, size: float) -> None:
                 for text in texts:
                     if written >= FILE_BYTES:
                         files.close()
-                        path = target / name / f"part-{number:05d}.jsonl.zst"
-                        file = files.enter_context(packer.stream_writer(path.open("wb")))
+                        part = target / name / f"part-{number:05d}.jsonl.zst"
+                        file = files.enter_context(packer.stream_writer(part.open("wb")))
                         out = files.enter_context(io.BufferedWriter(file, 2**20))
                         number, written = number + 1, 0
                     said = EIGHTH.sub(rf"\g<1>{word(repetition)} ", text) if repetition else text

@@ -19,7 +19,7 @@ from pipelines import exchange, manifest, recipe, stage, storage
 from roots import clusters, exact, minhash, simhash
 
 MEMBERS_MAX = 50_000  # documents that one task verifies, about; a larger component has a task of its own
-PAIRS_MAX = 2**23  # pairs held at a time while components are found: 128 MB
+PAIRS_MAX = 2**21  # pairs held at a time while components are found: 32 MB, and about ten times that to sort them
 MEMBER = np.dtype([("doc", "<u8"), ("partition", "<u4"), ("compared", "<u4")])  # compared: in a candidate pair
 
 

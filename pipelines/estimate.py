@@ -11,14 +11,15 @@ import zstandard
 from pipelines import ingest, path, progress, readers, run, stage, storage
 from roots import minhash
 
-SAMPLED, SAMPLE_BYTES = 16, 2**18  # packed files that are opened to see how much is in them, and bytes of each
+SAMPLED, SAMPLE_BYTES = 64, 2**18  # packed files, the largest, that are opened to see what is in them; bytes of each
 
-# MB of text per second and core beyond the fixed costs: benchmarks/corpus_path.py on 108 MB of 44 sources, 2026-11-28
+# MB of ingested text per CPU second, beyond the fixed costs: benchmarks/scale.py on 0.43 to 10.3 GB of 176 sources,
+# 2026-11-28; cards and later from smaller runs
 SPEED = {
-    "ingest": 90.0,
-    "clean": 70.0,
-    "annotate": 45.0,
-    "dedup": 200.0,
+    "ingest": 85.0,
+    "clean": 50.0,
+    "annotate": 65.0,
+    "dedup": 90.0,
     "redact": 80.0,
     "cards": 1000.0,
     "tokenizer": 15.0,
@@ -33,12 +34,12 @@ DISK = {"ingest": 0.45, "clean": 0.45, "annotate": 0.45, "dedup": 0.25, "redact"
 MEMORY_BASE = 400e6  # bytes of a worker that has imported everything
 MEMORY_BATCH = 8.0  # bytes for a byte of the largest batch or row group
 
-# Dataflow, batch, us-central1, dollars: list prices as remembered, not looked up; cloud.google.com/dataflow/pricing has
-# today's, compare before you spend
+# Dataflow, batch, us-central1, dollars: as in the README of GoogleCloudPlatform/dataflow-metrics-exporter (September
+# 2023); cloud.google.com/dataflow/pricing has today's, compare before you spend
 CPU_HOUR, MEMORY_GB_HOUR, DISK_GB_HOUR = 0.056, 0.003557, 0.000054
 MEMORY_GB, DISK_GB = 3.75, 25  # of an n1-standard-1's core, and the disk of a worker
 JOB_START_HOURS = 4 / 60  # machines that start and stop, for each Beam job
-STORAGE_GB_MONTH = 0.02  # Cloud Storage, standard class, one region
+STORAGE_GB_MONTH = 0.02  # Cloud Storage, standard class, us-east1: cloud.google.com/storage/pricing-examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def _packing(now: run.Standing, context: stage.Context) -> float:
     parts = [part for task, _ in now.tasks for part in task.slices if part.label.endswith(readers.COMPRESSED)]
     if now.of.name != "documents" or not parts:
         return 1.0
-    looked = parts[:: max(1, len(parts) // SAMPLED)]
+    looked = sorted(parts, key=lambda part: part.weight, reverse=True)[:SAMPLED]
     unpacked = sum(_unpacked(part) * part.weight for part in looked)
     ratio = unpacked / max(1, sum(part.weight for part in looked)) / ingest.COMPRESSION
     share = sum(part.weight for part in parts) / max(1, _weight(now))

@@ -75,7 +75,7 @@ def read(path: storage.Place, segment: int, dtype: np.dtype) -> np.ndarray:
 
     raises  ValueError for a file that is no `.seg` file of this record, or ends early
     """
-    with storage.opened(path) as file:
+    with storage.named(path), storage.opened(path) as file:
         head = file.read(16)
         width, segments = np.frombuffer(head[8:], "<u4") if len(head) == 16 else (0, 0)
         if head[:8] != MAGIC or width != dtype.itemsize or segment >= segments:

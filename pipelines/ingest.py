@@ -76,8 +76,11 @@ def _slice(path: storage.Place, label: str, digest: str, start: int, end: int, f
 def _row_groups(path: storage.Place) -> list[int]:
     """Records in each row group; [] for a file that cannot be read (the reader will reject it)."""
     try:
-        metadata = pq.ParquetFile(storage.source(path)).metadata
-    except (OSError, pa.ArrowInvalid):
+        with storage.named(path):
+            metadata = pq.ParquetFile(storage.source(path)).metadata
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's fault, not the file's
         return []
     return [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
 

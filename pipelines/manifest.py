@@ -36,7 +36,7 @@ def digest(value: Any) -> str:
 
 def file_digest(path: storage.Place) -> str:
     """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
+    with storage.named(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
 
 
@@ -142,9 +142,14 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: storage.Place, name: str) -> Manifest:
-        value = read_sealed(folder / (name + MANIFEST))
-        counts = Counts.from_json(value.pop("counts"))
-        return cls(**value | {"counts": counts, "rows": tuple(value["rows"]), "text": tuple(value["text"])})
+        """Raises FileNotFoundError, or DamagedFile, also for a manifest that another version wrote in another form."""
+        path = folder / (name + MANIFEST)
+        value = read_sealed(path)
+        try:
+            counts = Counts.from_json(value.pop("counts"))
+            return cls(**value | {"counts": counts, "rows": tuple(value["rows"]), "text": tuple(value["text"])})
+        except (KeyError, TypeError) as error:
+            raise DamagedFile(f"{path}: another version wrote it ({error}); run the same command again") from error
 
     def problems(self, folder: storage.Place, whole: bool = True) -> list[str]:
         """What is wrong with the task's files; [] when each is there with its size and, if `whole`, its digest."""

@@ -84,7 +84,8 @@ def read(job: Job, part: Slice, path: storage.Place, rejects: Rejects) -> Iterat
     form = "datasets" if job.options.dataset else job.options.format or format_of(part.label) or "text"
     batch = _Batch(job, part.label, rejects)
     try:
-        yield from _READERS[form](batch, part, path)
+        with storage.named(path):
+            yield from _READERS[form](batch, part, path)
     except (EOFError, zlib.error, zstandard.ZstdError, gzip.BadGzipFile) as error:
         batch.damaged("truncated_file", error)
     except (OSError, pa.ArrowInvalid, csv.Error) as error:
@@ -219,7 +220,7 @@ def line_cuts(path: storage.Place, target: int) -> tuple[str, list[tuple[int, in
     whole = hashlib.sha256()
     cuts: list[tuple[int, int, int]] = []
     start = first = offset = number = 0
-    with path.open("rb") as file:
+    with storage.named(path), path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             whole.update(block)
             seen = 0  # bytes of the block whose lines are counted

@@ -119,10 +119,10 @@ def declared(now: Standing, context: stage.Context) -> bool:
     except (FileNotFoundError, manifest.DamagedFile):
         return False
     names = [task.name for task, _ in now.tasks]
-    if success["key"] != manifest.digest([key for _, key in now.tasks]) or success["order"] != names:
+    if success.get("key") != manifest.digest([key for _, key in now.tasks]) or success.get("order") != names:
         return False
     digests = storage.each(lambda name: manifest.file_digest(folder / (name + manifest.MANIFEST)), names, folder)
-    return success["manifests"] == digests and success["plan"] == plan
+    return success.get("manifests") == digests and success.get("plan") == plan
 
 
 class _Follow:

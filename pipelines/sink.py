@@ -87,5 +87,6 @@ def read_shard(
 
     Page checksums are verified; a flipped byte raises OSError.
     """
-    file = pq.ParquetFile(storage.source(path), page_checksum_verification=True, pre_buffer=False)
-    return file.iter_batches(batch_docs, row_groups=list(row_groups), columns=columns)
+    with storage.named(path):
+        file = pq.ParquetFile(storage.source(path), page_checksum_verification=True, pre_buffer=False)
+        yield from file.iter_batches(batch_docs, row_groups=list(row_groups), columns=columns)

@@ -27,6 +27,7 @@ from roots import facts as corpus_facts
 
 PLAN = "_plan.jsonl"
 PART = re.compile(r"part-\d{5}-of-\d{5}\..*|.*\.(seg|bin|idx|lineage\.parquet)")  # the names only a mover gives
+DOCUMENT_BYTES_MIN = 256  # that a document counts for when work is cut: what is held for each does not shrink with it
 EXCERPT_CHARS = 500  # of a removed document, for inspection
 
 
@@ -39,6 +40,7 @@ class Slice:
     sha256  of the whole file
     first   number of its first record in the file
     weight  bytes of text in it, as far as known before reading
+    rows    documents in it, 0 where that is not known
     """
 
     path: str
@@ -48,6 +50,7 @@ class Slice:
     end: int
     first: int = 0
     weight: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,7 @@ class Context:
                 end=index + 1,
                 first=sum(part.rows[:index]),
                 weight=weight,
+                rows=part.rows[index],
             )
 
     def read(self, part: Slice, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -175,7 +179,7 @@ def one_to_one(context: Context, earlier: str) -> list[Task]:
 
 
 def split(source: str, language: str, parts: list[Slice], task_bytes: int) -> list[Task]:
-    """Cut a source's slices into tasks of about `task_bytes`, in order, and number them."""
+    """Cut a source's slices into tasks of about `task_bytes`, or as many tiny documents, in order, and number them."""
     groups: list[list[Slice]] = []
     filled = task_bytes
     for part in parts:
@@ -183,7 +187,7 @@ def split(source: str, language: str, parts: list[Slice], task_bytes: int) -> li
             groups.append([])
             filled = 0
         groups[-1].append(part)
-        filled += part.weight
+        filled += max(part.weight, part.rows * DOCUMENT_BYTES_MIN)
     return [
         Task(
             name=f"{source}/part-{index:05d}-of-{len(groups):05d}",
@@ -200,7 +204,8 @@ def _joined(parts: list[Slice]) -> Iterator[Slice]:
     held = parts[0]
     for part in parts[1:]:
         if part.path == held.path and part.start == held.end:
-            held = dataclasses.replace(held, end=part.end, weight=held.weight + part.weight)
+            weight, rows = held.weight + part.weight, held.rows + part.rows
+            held = dataclasses.replace(held, end=part.end, weight=weight, rows=rows)
         else:
             yield held
             held = part

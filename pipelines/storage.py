@@ -295,6 +295,17 @@ def source(path: Place) -> Any:
 
 
 @contextlib.contextmanager
+def named(path: Place) -> Iterator[None]:
+    """An error of the disk while a file is read says which file, as one on opening it does."""
+    try:
+        yield
+    except OSError as error:
+        if not error.errno or error.filename:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextlib.contextmanager
 def local(path: Place) -> Iterator[Path]:
     """The file on this machine: itself, or a copy that is gone afterwards."""
     if not isinstance(path, Remote):

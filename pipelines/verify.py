@@ -65,13 +65,14 @@ def _stage(
     listed |= {f"{name}/{manifest.SUCCESS}", f"{name}/{stage.PLAN}"}
     try:
         success = manifest.read_sealed(folder / manifest.SUCCESS)
-    except manifest.DamagedFile as error:
-        yield str(error)
+        stated = list(zip(success["order"], success["manifests"], strict=True))
+    except (manifest.DamagedFile, KeyError) as error:
+        yield f"{folder / manifest.SUCCESS}: another version wrote it" if isinstance(error, KeyError) else str(error)
         return
     plan = folder / stage.PLAN
-    if not plan.is_file() or manifest.file_digest(plan) != success["plan"]:
+    if not plan.is_file() or manifest.file_digest(plan) != success.get("plan"):
         yield f"{plan}: not the plan that {manifest.SUCCESS} states; run the same command again"
-    for task, digest in zip(success["order"], success["manifests"], strict=True):
+    for task, digest in stated:
         file = folder / (task + manifest.MANIFEST)
         listed.add(f"{name}/{task}{manifest.MANIFEST}")
         if not file.is_file() or manifest.file_digest(file) != digest:

@@ -118,6 +118,18 @@ def test_the_batch_size_changes_no_byte(runs: Runs, change: dict[str, int]) -> N
     assert len(first) > 60
 
 
+def test_tasks_of_tiny_documents_are_cut_by_their_number() -> None:
+    def task_rows(weight: int) -> list[int]:
+        parts = [
+            stage.Slice(path="a", label="a", sha256="", start=i, end=i + 1, weight=weight, rows=1_000) for i in range(6)
+        ]
+        return [task.slices[0].rows for task in stage.split("lm_en_x", "en", parts, 512_000)]
+
+    assert task_rows(weight=5_000) == [2_000, 2_000, 2_000]
+    assert task_rows(weight=600_000) == [1_000] * 6
+    assert task_rows(weight=256_000) == [2_000, 2_000, 2_000]
+
+
 def test_two_worker_processes_change_no_byte(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tree(runs("one", until="clean").output)
     monkeypatch.setattr(runner, "IN_PROCESS_BYTES", 0)
