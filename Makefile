@@ -53,6 +53,7 @@ wheel-test: $(VENV)/.developing
 	$(PYTHON) -m venv out/wheel
 	out/wheel/bin/python -m pip install --quiet dist/*.whl pytest
 	cd out/wheel && bin/python -m pytest -q --import-mode=importlib -p no:cacheprovider ../../tests/test_layout.py
+	cd out/wheel && bin/roots run sample.toml --set 'sources.extra=[]' --until ingest --output sample
 
 format: $(VENV)/.developing
 	$(BIN)/ruff format .

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import storage
+from pipelines import pulse, storage
 from roots import exact
 
 MAGIC = b"ROOTSSEG"
@@ -75,6 +75,7 @@ def read(path: storage.Place, segment: int, dtype: np.dtype) -> np.ndarray:
 
     raises  ValueError for a file that is no `.seg` file of this record, or ends early
     """
+    pulse.HERE.beat()
     with storage.named(path), storage.opened(path) as file:
         head = file.read(16)
         width, segments = np.frombuffer(head[8:], "<u4") if len(head) == 16 else (0, 0)

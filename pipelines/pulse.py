@@ -1,7 +1,7 @@
 """A sign of life: a process that does tasks shows what it is at, in a few bytes that the run's command looks at.
 
-The bytes change with every task and every batch. A process that is stopped, or never comes to the end of a batch,
-leaves them as they are. Where nobody looks (on another engine's workers) none are written.
+The bytes change with every task, every batch and every segment that is read. A process that is stopped, or never comes
+to the end of a batch, leaves them as they are. Where nobody looks (on another engine's workers) none are written.
 """
 
 from __future__ import annotations

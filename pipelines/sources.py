@@ -149,8 +149,8 @@ def _of_files(name: str, folder: storage.Place, options: recipe.SourceOptions) -
 
 
 def _visible(path: storage.Place, folder: storage.Place) -> bool:
-    hidden = any(part.startswith(".") for part in storage.relative(path, folder).split("/"))
-    return not hidden and "site-packages" not in path.parts and "__pycache__" not in path.parts
+    parts = storage.relative(path, folder).split("/")
+    return not any(part.startswith(".") or part in ("site-packages", "__pycache__") for part in parts)
 
 
 def _language(name: str, options: recipe.SourceOptions) -> str:

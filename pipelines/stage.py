@@ -141,7 +141,9 @@ class Context:
 
     def read(self, part: Slice, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The documents of a slice of a shard, in order."""
-        return sink.read_shard(self.output / part.path, range(part.start, part.end), self.batch_docs, columns)
+        for batch in sink.read_shard(self.output / part.path, range(part.start, part.end), self.batch_docs, columns):
+            pulse.HERE.beat()
+            yield batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+# gcsfs would ask a gRPC service, which the server here has not; it looks when it is imported
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -109,7 +111,6 @@ def gcs() -> Iterator[str]:
     port = free_port()
     os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
     os.environ["FSSPEC_GS"] = '{"token": "anon"}'
-    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # asks a gRPC service, which the server here has not
     _configure("gs", {"token": "anon"})
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="roots")

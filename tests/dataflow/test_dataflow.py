@@ -8,12 +8,18 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from pipelines import conductor, manifest, path, recipe, run, runner, stage, storage, verify, workers
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "dataflow"
 
 
 def tree(output: storage.Place) -> dict[str, str]:
@@ -144,8 +150,26 @@ def test_a_template_job_conducts_the_whole_run(
     assert {name: digest for name, digest in tree(storage.at(output)).items() if name in expected} == expected
 
 
+def test_the_template_is_metadata_as_the_service_defines_them() -> None:
+    types = pytest.importorskip("google.cloud.dataflow_v1beta3")
+    template = json.loads((DEPLOY / "template.json").read_text())
+    parsed = json_format.ParseDict(template, types.TemplateMetadata.pb()())  # an unknown field is an error
+    assert all(parameter.name and parameter.label and parameter.help_text for parameter in parsed.parameters)
+    assert all(re.compile(pattern) for parameter in parsed.parameters for pattern in parameter.regexes)
+
+
+def test_the_image_has_a_beam_that_the_package_allows_and_the_boot_program_of_the_same() -> None:
+    image = (DEPLOY / "Dockerfile").read_text()
+    beam = re.search(r"ARG BEAM=(\S+)", image)[1]
+    project = tomllib.loads((DEPLOY.parents[1] / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(each) for each in project["dependencies"]]
+    assert [each.specifier.contains(beam) for each in asked if each.name == "apache-beam"] == [True]
+    assert SpecifierSet(project["requires-python"]).contains(re.search(r"ARG PYTHON=(\S+)", image)[1])
+    assert "FROM apache/beam_python${PYTHON}_sdk:${BEAM} AS beam" in image
+    assert image.rstrip().endswith('ENTRYPOINT ["/opt/apache/beam/boot"]')
+
+
 def test_the_template_names_what_the_conductor_takes() -> None:
-    root = Path(__file__).parents[2] / "deploy" / "dataflow"
-    told = {parameter["name"] for parameter in json.loads((root / "template.json").read_text())["parameters"]}
+    told = {parameter["name"] for parameter in json.loads((DEPLOY / "template.json").read_text())["parameters"]}
     own = set(re.findall(r'"--(\w+)"', inspect.getsource(conductor.main))) - {"runner", "set", "template_location"}
     assert told - {"sdk_container_image"} == own

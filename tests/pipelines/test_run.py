@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import lease, manifest, recipe, runner, stage, verify, workers
+from pipelines import lease, manifest, recipe, runner, sources, stage, storage, verify, workers
 from pipelines import run as running
 
 Text = Callable[[int], str]
@@ -116,6 +117,21 @@ def test_the_batch_size_changes_no_byte(runs: Runs, change: dict[str, int]) -> N
     first = tree(runs("one").output)
     assert tree(runs("two", **change).output) == first
     assert len(first) > 60
+
+
+def test_a_folder_inside_an_installation_is_read_but_none_below_it(folder: Path, tmp_path: Path) -> None:
+    """The sample of an installed package lies in `site-packages`; the source python:stdlib has one below it."""
+    inside = shutil.copytree(folder, tmp_path / "site-packages" / "sources")
+    below = inside / "lm_nigercongo-sw_news" / "site-packages" / "a.jsonl"
+    below.parent.mkdir()
+    below.write_text("{}")
+    found = [
+        {source.name: [storage.relative(file, root) for file in source.files] for source in sources.resolve(plan)}
+        for root in (folder, inside)
+        for plan in [recipe.load(Path("folder.toml"), [f"sources.folder={root}"])]
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) > 1
 
 
 def test_tasks_of_tiny_documents_are_cut_by_their_number() -> None:
