@@ -31,8 +31,8 @@ TASK_SECONDS = 0.006  # of a task with nothing to do: its manifest, its renames
 STEPS = {"clean": 3, "dedup": 6}  # Beam jobs of a group; cleaning has two more for each further dedup step of a source
 # bytes written for a byte of text: zstd Parquet at level 3, band keys, int32 ids
 DISK = {"ingest": 0.45, "clean": 0.45, "annotate": 0.45, "dedup": 0.25, "redact": 0.45, "shards": 1.1}
-MEMORY_BASE = 400e6  # bytes of a worker that has imported everything
-MEMORY_BATCH = 8.0  # bytes for a byte of the largest batch or row group
+# bytes of a worker, and for a byte of the largest task's text: as SPEED; 0.73 GB at 29 MB, 0.82 at 58, 1.31 at 134
+MEMORY_BASE, MEMORY_TASK = 570e6, 5.4
 
 # Dataflow, batch, us-central1, dollars: as in the README of GoogleCloudPlatform/dataflow-metrics-exporter (September
 # 2023); cloud.google.com/dataflow/pricing has today's, compare before you spend
@@ -44,12 +44,16 @@ STORAGE_GB_MONTH = 0.02  # Cloud Storage, standard class, us-east1: cloud.google
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is known or guessed of a stage: `tasks` and `done` are None where an earlier stage must run first."""
+    """What is known or guessed of a stage: `tasks` and `done` are None where an earlier stage must run first.
+
+    todo_bytes, task_bytes  of text in all that is left to do, and in the largest task
+    """
 
     name: str
     tasks: int | None
     done: int | None
     todo_bytes: int
+    task_bytes: int
     cpu_seconds: float
     parallel: int  # tasks that can run side by side
     steps: int
@@ -59,20 +63,23 @@ class Row:
 
 def rows(context: stage.Context, until: str) -> Iterator[Row]:
     """A row for each stage; for one that cannot be planned yet its group's, from the text that goes in at the start."""
-    text = tasks = 0
+    text = tasks = largest = 0
     for name, now, why in _standings(context, until):
         group = path.group_of(name) or name
         if now is None:
             todo, pending, steps = text, tasks, STEPS.get(group, 1)
         else:
-            todo, pending, steps = int(now.weight * _packing(now, context)), len(now.pending), 1
-            text, tasks = max(text, int(_weight(now) * _packing(now, context))), max(tasks, len(now.tasks))
+            packing = _packing(now)
+            todo, pending, steps = int(now.weight * packing), len(now.pending), 1
+            text, tasks = max(text, int(_weight(now) * packing)), max(tasks, len(now.tasks))
+            largest = max([largest, *(int(task.weight * packing) for task, _ in now.tasks)])
         cpu = todo / 1e6 / SPEED[group] + steps * (STAGE_SECONDS + pending * TASK_SECONDS) if pending else 0.0
         yield Row(
             name=name,
             tasks=len(now.tasks) if now else None,
             done=len(now.tasks) - len(now.pending) if now else None,
             todo_bytes=todo,
+            task_bytes=largest if pending else 0,
             cpu_seconds=cpu,
             parallel=1 if group in ("cards", "tokenizer") else max(1, pending),
             steps=steps if pending else 0,
@@ -113,7 +120,8 @@ def table(context: stage.Context, until: str, workers: int) -> Iterator[str]:
     seconds = START_SECONDS + sum(row.cpu_seconds / min(workers, row.parallel) for row in every)
     disk = sum(row.disk_bytes for row in every)
     yield f"in all about {progress.clock(seconds)} with {workers} workers, {disk / 1e6:,.0f} MB of disk"
-    yield f"memory about {(MEMORY_BASE + MEMORY_BATCH * plan_of.run.task_bytes / 8) / 1e6:,.0f} MB for each worker"
+    largest = min(plan_of.run.task_bytes, max((row.task_bytes for row in every), default=0))
+    yield f"memory about {(MEMORY_BASE + MEMORY_TASK * largest) / 1e6:,.0f} MB for each worker"
     if str(context.output).startswith("gs://"):
         yield from dataflow_cost(every, workers)
 
@@ -134,7 +142,7 @@ def _weight(now: run.Standing) -> int:
     return sum(task.weight for task, _ in now.tasks)
 
 
-def _packing(now: run.Standing, context: stage.Context) -> float:
+def _packing(now: run.Standing) -> float:
     """Bytes of text in a byte of a stage's weight: packed files are weighed by a guess, so a few are opened here."""
     parts = [part for task, _ in now.tasks for part in task.slices if part.label.endswith(readers.COMPRESSED)]
     if now.of.name != "documents" or not parts:
