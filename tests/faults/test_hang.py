@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def call(small: Path, small_recipe: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
         plan = recipe.load(small_recipe, [f"sources.folder={folder}", "run.task_bytes=1_000_000"])
         context = stage.Context(tmp_path / "out", plan)
-        run.run(context, "ingest", runner.Engine(workers=2, hang_seconds=1), watch)
+        run.run(context, "ingest", runner.Engine(workers=2, hang_seconds=3), watch)
         return context
 
     return go
@@ -55,9 +56,8 @@ def test_a_task_that_hangs_once_is_done_again_to_the_same_bytes(
 ) -> None:
     context = call(caplog, blocks=1)
     (line,) = told(caplog)
-    assert (
-        f"made no progress for 1 s at task {TASK}; the workers are ended, and what is not done is tried again" in line
-    )
+    fault = f"made no progress for [0-9]+ s at task {TASK}; the workers are ended, and what is not done is tried again"
+    assert re.search(fault, line)
     again = ["run", context.output / "recipe.toml", "--output", tmp_path / "whole", "--until", "ingest"]
     assert roots(*again).code == 0
     assert looks[0](context.output) == looks[0](tmp_path / "whole")
@@ -68,12 +68,24 @@ def test_a_task_that_hangs_once_is_done_again_to_the_same_bytes(
 def test_a_task_that_hangs_always_fails_the_stage_by_name(
     call: Callable, caplog: pytest.LogCaptureFixture, looks: tuple, tmp_path: Path
 ) -> None:
-    fault = rf"worker process \d+ made no progress for 1 s at task {TASK}, in attempt 3\. Finished tasks are kept: look"
+    fault = rf"process \d+ made no progress for \d+ s at task {TASK}, in attempt 3\. Finished tasks are kept: look"
     with pytest.raises(stage.StageFailed, match=fault):
         call(caplog, blocks=99)
     assert len(told(caplog)) == 2
     assert looks[1](tmp_path / "out") == []
     assert list((tmp_path / "out" / "documents").rglob("lm_nigercongo-sw_news/*.manifest.json"))
+
+
+def test_workers_that_come_to_no_task_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_SECONDS", 0.1)
+    with workers.Pool(2) as pool:
+        assert pool.hung(time.monotonic(), 0.1) is None
+        pool.environment()
+        assert pool.hung(time.monotonic() + 60, 0.1) is None  # of a job that has only begun
+        time.sleep(0.2)
+        hung = pool.hung(time.monotonic() - 60, 0.1)
+        assert hung is not None
+        assert (hung.task, psutil.Process(hung.process).parent()) == ("", psutil.Process())
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)")
@@ -85,12 +97,12 @@ def test_work_in_the_commands_own_process_that_hangs_ends_it_with_exit_1(
     file = folder / "lm_nigercongo-ig_web" / "a.jsonl"
     file.write_bytes(file.read_bytes() * 10)
     command = [sys.executable, "-m", "pipelines", "run", str(small_recipe), "--output", str(tmp_path / "out")]
-    command += ["--until", "ingest", "--hang-seconds", "1", "--set", f"sources.folder={folder}"]
+    command += ["--until", "ingest", "--hang-seconds", "2", "--set", f"sources.folder={folder}"]
     command += ["--set", "run.task_bytes=1_000_000"]
     strace = ["strace", "-f", "-o", "/dev/null", "-P", str(file), "-e", "inject=read:delay_enter=10000000:when=10"]
     ended = subprocess.run([*strace, *command], capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr
-    assert f"made no progress for 1 s at task {TASK}, in attempt 1. Finished tasks are kept" in ended.stderr
+    assert re.search(rf"no progress for \d+ s at task {TASK}, in attempt 1\. Finished tasks are kept", ended.stderr)
     assert "Traceback" not in ended.stderr
 
 
@@ -112,7 +124,7 @@ def test_a_worker_that_is_stopped_is_ended_and_the_command_ends_well(tmp_path: P
     child = next(each for each in psutil.Process(process.pid).children() if workers.PROGRAM in each.cmdline())
     child.suspend()
     said = process.communicate()[1]
-    assert f"worker process {child.pid} made no progress for 3 s at task" in said
+    assert re.search(rf"worker process {child.pid} made no progress for \d+ s at task", said)
     assert "Traceback" not in said
     assert process.returncode == 0
     assert looks[0](output) == looks[0](tmp_path / "whole")
