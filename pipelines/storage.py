@@ -94,7 +94,8 @@ class Remote:
         return self.size() >= 0
 
     def is_dir(self) -> bool:
-        try:  # the drivers' own `isdir` takes a store that refuses for one that has no such folder
+        # the drivers' own `isdir` takes a store that refuses for one that has no such folder
+        try:
             return self._ask(lambda driver, name: driver.info(name))["type"] == "directory"
         except FileNotFoundError:
             return False
@@ -160,14 +161,14 @@ class Remote:
             if isinstance(error, PermissionError) or status in (401, 403):
                 raise PermissionError(
                     errno.EACCES,
-                    f"the store refuses it ({said}); look at the name, the "
-                    "credentials and what they allow (on the hub: accept the data set's conditions, set HF_TOKEN)",
+                    f"the store refuses it ({said}); look at the name, the credentials and what they allow (on the "
+                    "hub: accept the data set's conditions, set HF_TOKEN)",
                     str(self),
                 ) from error
             raise OSError(
                 errno.EIO,
-                f"the store did not do it ({said}); look at the network, the name "
-                "and the credentials, then run the same command again",
+                f"the store did not do it ({said}); look at the network, the name and the credentials, then run the "
+                "same command again",
                 str(self),
             ) from error
 

@@ -66,8 +66,11 @@ def _stage(
     try:
         success = manifest.read_sealed(folder / manifest.SUCCESS)
         stated = list(zip(success["order"], success["manifests"], strict=True))
-    except (manifest.DamagedFile, KeyError) as error:
-        yield f"{folder / manifest.SUCCESS}: another version wrote it" if isinstance(error, KeyError) else str(error)
+    except manifest.DamagedFile as error:
+        yield str(error)
+        return
+    except KeyError as error:
+        yield f"{folder / manifest.SUCCESS}: another version wrote it (no {error}); run the same command again"
         return
     plan = folder / stage.PLAN
     if not plan.is_file() or manifest.file_digest(plan) != success.get("plan"):
@@ -78,7 +81,11 @@ def _stage(
         if not file.is_file() or manifest.file_digest(file) != digest:
             yield f"{file}: not the manifest that {manifest.SUCCESS} states; remove it and run again"
             continue
-        part = manifest.Manifest.read(folder, task)
+        try:
+            part = manifest.Manifest.read(folder, task)
+        except manifest.DamagedFile as error:
+            yield str(error)
+            continue
         listed |= {f"{name}/{file_name}" for file_name in part.files}
         yield from part.problems(folder)
         for account, count in ((kept, part.counts.kept), (came, part.counts.documents_in)):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines import manifest, storage
+from pipelines import manifest, storage, verify
 
 Roots = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -39,16 +39,29 @@ def test_what_another_version_of_the_code_wrote_is_redone(
     assert all(name in changed for name in before if name.endswith((manifest.MANIFEST, manifest.SUCCESS)))
 
 
+def without(file: Path, field: str) -> None:
+    """A sealed file as a version without this field would have written it."""
+    value = json.loads(file.read_bytes())
+    del value[field], value["~sha256"]
+    file.write_bytes(manifest.seal(value))
+
+
 def test_manifests_of_another_form_are_redone(small_recipe: Path, tmp_path: Path, roots: Roots, looks: tuple) -> None:
     arguments = ["run", small_recipe, "--until", "clean", "--output", tmp_path / "out"]
     assert roots(*arguments).code == 0
     expected = looks[0](tmp_path / "out")
-    for ending, gone in ((manifest.MANIFEST, "text"), (manifest.SUCCESS, "manifests")):
-        for file in (tmp_path / "out").rglob("*" + ending):
-            value = json.loads(file.read_bytes())
-            del value[gone], value["~sha256"]
-            file.write_bytes(manifest.seal(value))
-    assert roots("verify", tmp_path / "out").code == 1
+    for file in (tmp_path / "out").rglob("*" + manifest.MANIFEST):
+        without(file, "text")
+    for file in (tmp_path / "out").rglob(manifest.SUCCESS):
+        value = json.loads(file.read_bytes())
+        parts = [file.parent / (name + manifest.MANIFEST) for name in value["order"]]
+        value["manifests"] = [manifest.file_digest(part) for part in parts]
+        file.write_bytes(manifest.seal({name: value[name] for name in value if name != "~sha256"}))
+    assert {problem.partition(": ")[2][:23] for problem in verify.problems(tmp_path / "out")} >= {
+        "another version wrote i"
+    }
+    without(tmp_path / "out" / "documents" / manifest.SUCCESS, "manifests")
+    assert any("(no 'manifests'); run the same" in problem for problem in verify.problems(tmp_path / "out"))
     ended = roots(*arguments)
     assert ended.code == 0, ended.stderr
     assert looks[0](tmp_path / "out") == expected
