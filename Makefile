@@ -51,7 +51,7 @@ wheel-test: $(VENV)/.developing
 	rm -rf build dist out/wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv out/wheel
-	out/wheel/bin/python -m pip install --quiet dist/*.whl pytest
+	out/wheel/bin/python -m pip install --quiet dist/*.whl pytest hypothesis
 	cd out/wheel && bin/python -m pytest -q --import-mode=importlib -p no:cacheprovider ../../tests/test_layout.py
 	cd out/wheel && bin/roots run sample.toml --set 'sources.extra=[]' --until ingest --output sample
 

@@ -9,8 +9,12 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# an example may pay for compiling a kernel, or for a busy machine
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 # gcsfs would ask a gRPC service, which the server here has not; it looks when it is imported
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -34,13 +34,13 @@ def survive_by_definition(order, edges):
     return out
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(orders, edge_lists)
 def test_a_document_is_removed_only_by_its_most_similar_survivor(order, edges):
     assert survive(order, edges) == survive_by_definition(order, edges)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(orders, edge_lists, st.randoms(use_true_random=False))
 def test_neither_the_order_nor_the_direction_of_edges_matters(order, edges, random):
     shuffled = [(b, a, s) if random.random() < 0.5 else (a, b, s) for a, b, s in edges]
@@ -91,7 +91,7 @@ def components_by_definition(edges):
     return labels
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(edge_lists)
 def test_components_are_named_by_their_smallest_member(edges):
     assert clusters.components(edge_arrays(edges)[0], NODES).tolist() == components_by_definition(edges)
@@ -111,7 +111,7 @@ def pairs_of(rows, bucket_max):
     return clusters.candidate_pairs(keys, np.array([d for _, d in rows], np.int64), bucket_max)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows, st.randoms(use_true_random=False))
 def test_small_buckets_give_every_pair_once_in_order(rows, random):
     expected = sorted({(a, b) for k, a in rows for m, b in rows if k == m and a < b})
@@ -173,7 +173,7 @@ def closure(edges):
     return labels
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(orders, edge_lists, st.lists(st.tuples(node, node), max_size=5))
 def test_a_copy_goes_for_the_first_of_its_like_or_for_that_ones_witness(order, edges, copies):
     pairs, similarity = edge_arrays(edges)
@@ -196,7 +196,7 @@ def test_a_document_whose_witness_goes_too_is_a_defect():
         clusters.check(found, 0.9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(edge_lists, st.integers(0, 25), st.randoms(use_true_random=False))
 def test_forests_of_parts_merge_into_the_forest_of_the_whole(edges, cut, random):
     pairs = 2**40 + edge_arrays(edges)[0].astype(np.uint64)

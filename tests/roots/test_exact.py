@@ -42,7 +42,7 @@ def test_whitespace_and_digits_are_those_of_python():
     assert {chr(c) for c in np.flatnonzero(table == exact.PUNCTUATION)} == set(string.punctuation)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(texts)
 @example(["", " ", "12,34"])
 def test_document_keys_hash_what_is_left_without_space_digits_and_punctuation(batch):
@@ -95,7 +95,7 @@ def test_golden_vectors_of_the_original_cleaning():
         assert template_lines(batch, 15, 10)[0] == case["out"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(texts)
 @example([])
 @example(["", "\n", "a\r\nb\u2028c\x85\n\n d "])
@@ -111,7 +111,7 @@ def test_lines_are_those_of_split_and_strip(batch):
     assert [data[a:b].decode() for a, b in spans] == flat
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(texts, st.randoms(use_true_random=False))
 def test_kept_lines_are_joined_by_line_feeds(batch, random):
     text = pa.array(["unrelated\n", *batch], pa.string())[1:]

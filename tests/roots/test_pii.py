@@ -187,14 +187,14 @@ PIECES = [
 ]
 
 
-@settings(max_examples=1_500, deadline=None, derandomize=True)
+@settings(max_examples=1_500, derandomize=True)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.sampled_from(sorted(pii.PRESETS)))
 def test_redacting_twice_changes_nothing_more(text, preset):
     once = redacted(text, preset)
     assert redacted(once, preset) == once
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(st.text(st.sampled_from("a1@.: -/é语P") | st.characters(codec="utf-8"), max_size=30), max_size=6))
 def test_spans_are_ordered_disjoint_and_cut_no_character(texts):
     array = pa.array(texts, pa.string())

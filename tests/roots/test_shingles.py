@@ -109,7 +109,7 @@ def test_tokens_are_word_runs_and_single_unspaced_characters(text, tokens):
 ALPHABET = st.sampled_from("aAbzÉ1_ \n.,-ßПя我ก中ーが한👍𐐀\u0301\u00adﬁＡ")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(ALPHABET, max_size=40), max_size=6), st.integers(1, 6))
 @example(["", "a", ""], 5)
 def test_equal_hashes_mean_equal_shingles(texts, ngram):
@@ -197,7 +197,7 @@ def test_sets_are_sorted_and_hold_each_shingle_once():
 sets_of_numbers = st.sets(st.integers(0, 12)).map(lambda s: np.array(sorted(s), np.uint64))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sets_of_numbers, sets_of_numbers)
 def test_jaccard_is_intersection_over_union(a, b):
     union = set(a) | set(b)

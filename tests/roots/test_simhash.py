@@ -34,7 +34,7 @@ def test_fingerprints_are_those_of_the_original() -> None:
         assert found == int(case["fingerprint"]), case["text"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.text(st.sampled_from("ab C,. é我\u0301x"), max_size=90), max_size=4), st.sampled_from(simhash.UNITS))
 def test_fingerprints_follow_the_definition(texts, unit):
     found = simhash.fingerprints(pa.array(texts, pa.string()), unit)

@@ -74,7 +74,7 @@ def found_in(texts, size):
     return list(zip(row[again].tolist(), start[again].tolist(), strict=True))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(TEXTS)
 @example(["x" * 60])
 @example(["ab" * 9, "ab" * 9, "ba" * 9])
@@ -83,7 +83,7 @@ def test_repeated_windows_are_those_of_a_dictionary_of_all(texts):
     assert found_in(texts, SIZE) == repeated(texts, SIZE)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(TEXTS)
 def test_spans_are_the_whole_code_points_under_repeated_windows(texts):
     windows = np.array(repeated(texts, SIZE), np.int64).reshape(-1, 2)

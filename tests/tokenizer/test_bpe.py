@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import bpe
@@ -43,7 +43,6 @@ def tables(draw) -> list[tuple[int, int, int]]:
     return [(left, right, new) for (left, right), new in table.items()]
 
 
-@settings(deadline=None)
 @given(table=tables(), data=st.lists(LETTERS, max_size=40).map(bytes), times=st.sampled_from([1, 30]))
 def test_short_and_long_pieces_are_merged_as_defined(table, data, times):
     rows = np.array(table, np.int32).reshape(-1, 3)

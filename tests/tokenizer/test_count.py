@@ -5,7 +5,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import count, pieces, spec
@@ -17,7 +17,6 @@ def as_dict(found: count.Counts) -> dict[bytes, int]:
     return dict(zip(found.pieces.to_pylist(), found.counts.tolist(), strict=True))
 
 
-@settings(deadline=None)  # the first example may pay for compiling
 @given(documents=WORDS)
 def test_counts_are_those_of_a_counter_in_order_of_the_bytes(documents):
     want = Counter(p for text in documents for p, _ in spec.split().pre_tokenize_str(text))
@@ -26,7 +25,6 @@ def test_counts_are_those_of_a_counter_in_order_of_the_bytes(documents):
     assert list(found) == sorted(found)
 
 
-@settings(deadline=None)
 @given(documents=WORDS, cut=st.integers(0, 30))
 def test_batches_parts_and_order_do_not_matter(documents, cut):
     whole = count.of([pa.array(documents, pa.string())])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import count, encode, learn, spec
@@ -29,7 +29,6 @@ ANY = st.one_of(
 )
 
 
-@settings(deadline=None)  # the first document pays for loading
 @given(documents=st.lists(ANY, max_size=4))
 def test_decoding_gives_the_text_back_and_no_special_id_comes_from_text(encoder, documents):
     ids, offsets = encoder.encode(pa.array(documents, pa.string()))
@@ -95,7 +94,6 @@ def library(folder):
     return loaded
 
 
-@settings(deadline=None)
 @given(documents=st.lists(ANY, max_size=4))
 def test_the_ids_of_any_text_are_the_librarys(encoder, library, documents):
     ids, offsets = encoder.encode(pa.array(documents, pa.string()))

@@ -55,7 +55,7 @@ def test_the_tokenizer_is_the_librarys_byte_for_byte(volume, vocab_size):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     texts=st.lists(st.text(st.sampled_from("aab cé今。<s>"), max_size=60), max_size=6),
     vocab_size=st.integers(260, 300),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import pieces, spec
@@ -24,20 +24,17 @@ def by_the_library(text: str) -> list[bytes]:
     return [piece.encode() for piece, _ in spec.split().pre_tokenize_str(text)]
 
 
-@settings(deadline=None)  # the first example may pay for compiling
 @given(text=st.one_of(st.text(), MARKS))
 def test_any_text_is_cut_as_the_library_cuts_it(text):
     assert cut(text) == by_the_library(text)
 
 
-@settings(deadline=None)
 @given(data=st.binary())
 def test_random_bytes_read_as_text_are_cut_as_the_library_cuts_them(data):
     text = data.decode("utf-8", "replace")
     assert cut(text) == by_the_library(text)
 
 
-@settings(deadline=None)
 @given(data=st.lists(st.sampled_from([0x20, 0x41, 0x80, 0xA4, 0xA5, 0xC2, 0xD8, 0xE0, 0xE2, 0xE3, 0xEF, 0xFF])))
 def test_bytes_that_are_no_text_lose_nothing(data):
     text = pa.BinaryArray.from_buffers(pa.binary(), 1, pa.array([bytes(data)]).buffers()).view(pa.string())

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import count, encode, learn, report, report_page, sample
@@ -64,7 +64,6 @@ def test_a_tokenizer_that_the_library_encodes_is_measured_too(plain, tmp_path):
     assert row.tokens == 3
 
 
-@settings(deadline=None)
 @given(documents=st.lists(st.text(), max_size=5))
 def test_words_and_code_points_are_those_of_python_and_parts_add_up(documents):
     text = pa.array(documents, pa.string())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import shards
@@ -97,7 +97,6 @@ def test_a_merge_has_the_bytes_of_the_original(golden, tmp_path):
 DOCUMENTS = st.lists(st.lists(st.integers(3, 65_498), max_size=5), max_size=8)
 
 
-@settings(deadline=None)
 @given(documents=DOCUMENTS, cut=st.integers(0, 8), vocab_size=st.sampled_from([65_499, 65_500]))
 def test_documents_come_back_whatever_the_batches(documents, cut, vocab_size, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
@@ -115,7 +114,6 @@ def test_documents_come_back_whatever_the_batches(documents, cut, vocab_size, tm
     shard.check(vocab_size)
 
 
-@settings(deadline=None)
 @given(parts=st.lists(DOCUMENTS, min_size=1, max_size=4))
 def test_a_merge_is_what_one_writer_had_written(parts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("merge")
