@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	@echo "  $(BIN)/roots inspect $(DEMO)   what was removed, and why"
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.developing
 	$(BIN)/python -m pytest -m slow
