@@ -7,6 +7,7 @@ containers, autoscaling, the service's shuffle, permissions, dynamic splitting.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -20,9 +21,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 WORKERS = 2
+END_SECONDS = 20.0  # in which a worker whose job is over has ended
 
 
 class Service:
@@ -89,6 +92,17 @@ class Service:
                 subprocess.run(pip, check=True)
         worker = "-m apache_beam.runners.worker.sdk_worker_main"
         return f"cd {self.folder} && PYTHONPATH= exec {home}/bin/python -P {worker} 2>>{self.folder}/worker.log"
+
+
+def end_worker(handler: Any) -> None:
+    """Wait for a worker to end; end it where it missed that its job is over: Beam 2.77 would wait for ever."""
+    handler.worker_thread.join(END_SECONDS)
+    if handler.worker_thread.is_alive():
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.environ().get("WORKER_ID") == handler.worker_id:
+                    process.kill()
+        handler.worker_thread.join()
 
 
 def fetch(url: str) -> bytes:
@@ -163,10 +177,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(tmp_path: Path, gcs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Service, list[str]]]:
     """The service, and the Beam options that lead to it."""
     dataflow_runner = pytest.importorskip("apache_beam.runners.dataflow.dataflow_runner")
+    worker_handlers = pytest.importorskip("apache_beam.runners.portability.fn_api_runner.worker_handlers")
     # the runner asks for a job's state every five seconds; here every fifth of a second
     monkeypatch.setattr(
         dataflow_runner, "time", SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(min(seconds, 0.2)))
     )
+    monkeypatch.setattr(worker_handlers.SubprocessSdkWorkerHandler, "stop_worker", end_worker)
     folder = tmp_path / "service"
     folder.mkdir()
     running = Service(folder)
