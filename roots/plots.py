@@ -49,7 +49,6 @@ def lengths(counts: facts.Counts) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         _plain(axes)
-        axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
 
@@ -73,7 +72,6 @@ def spread(edges: np.ndarray, documents: np.ndarray, is_logarithmic: bool, limit
             axes.annotate(f" {side} {value:,g} ", (value, 0.93), xycoords=("data", "axes fraction"), ha=at, color=LIMIT)
         axes.set_ylabel("documents", color=INK)
         _plain(axes)
-        axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
 
@@ -115,7 +113,6 @@ def curve(places: np.ndarray, values: np.ndarray, x_label: str, y_label: str) ->
         axes.set_ylabel(y_label, color=INK)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         _plain(axes)
-        axes.spines["bottom"].set_color(INK)
         return _svg(figure)
 
 
@@ -125,6 +122,7 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(length=0, labelcolor=INK)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
 
 
 def _svg(figure: Figure) -> str:
